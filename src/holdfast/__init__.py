@@ -1,0 +1,1 @@
+"""One security platform for machine-learning models: assess, harden, review, guard, govern."""

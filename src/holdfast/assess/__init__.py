@@ -1,0 +1,1 @@
+"""Plan checks, run them, judge their records."""

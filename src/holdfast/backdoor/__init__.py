@@ -1,0 +1,1 @@
+"""Triggers hidden in models."""

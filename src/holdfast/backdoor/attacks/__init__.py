@@ -1,0 +1,1 @@
+"""Backdoor attacks, one per file."""

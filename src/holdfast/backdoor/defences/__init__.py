@@ -1,0 +1,1 @@
+"""Defences against backdoors, one per file."""

@@ -1,0 +1,1 @@
+"""Shared types: spaces, targets, goals, methods and their kinds, records, policies, errors."""

@@ -1,0 +1,35 @@
+"""Everything that a method must not decide for itself."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+
+def _silent(done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seed, batch, device, allowance and who hears of progress.
+
+    Attributes:
+        seed: root of all random streams.
+        batch_size: rows handled at once, with one random stream each; part of a record's key.
+        device: where models and batches live.
+        queries: allowed model passes per row, a gradient counting two; None for no limit.
+        progress: told (done, total) in rows, rounds or whatever the engine counts.
+    """
+
+    seed: int = 0
+    batch_size: int = 256
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    queries: int | None = None
+    progress: Callable[[int, int], None] = _silent
+
+    def generator(self, *key: object) -> torch.Generator:
+        """A random stream of its own for every key, the same on every machine."""
+        digest = hashlib.sha256(repr((self.seed, *key)).encode()).digest()
+        return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "big"))

@@ -1,0 +1,1 @@
+"""Named data sets and readers of common formats."""

@@ -1,0 +1,89 @@
+"""What a runner is given and what it gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from holdfast.core.dataset import Dataset
+from holdfast.core.errors import NotApplicable
+from holdfast.core.recipe import Background, Recipe, TorchRecipe
+from holdfast.core.record import Measurement, ThreatModel
+from holdfast.core.target import Scores
+from holdfast.ops.stats import clopper_pearson
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One model on one data set, and the attacker to suppose.
+
+    Attributes:
+        target: the model, with whatever access its adapter offers.
+        test: held-out rows; all rates are measured on them.
+        train: the rows the model was trained on, None when unknown.
+        recipe: how such a model is trained, None when unknown.
+        threat: the attacker.
+        peers: other models of the same task.
+    """
+
+    target: object
+    test: Dataset
+    threat: ThreatModel
+    train: Dataset | None = None
+    recipe: Recipe | None = None
+    peers: tuple[Scores, ...] = ()
+
+    def members(self) -> Dataset:
+        """The training rows, or the reason why there are none."""
+        if self.train is None:
+            raise NotApplicable("needs the training rows of the model, which were not given")
+        return self.train
+
+    def torch_recipe(self) -> TorchRecipe:
+        """The recipe of a PyTorch model, or the reason why there is none."""
+        if not isinstance(self.recipe, TorchRecipe):
+            raise NotApplicable(
+                "needs to train fresh PyTorch models: give the model as module:factory"
+            )
+        return self.recipe
+
+    def any_recipe(self) -> Recipe:
+        """Any recipe, or the reason why there is none."""
+        if self.recipe is None:
+            raise NotApplicable(
+                "needs to train models like the target: give it as module:factory or scikit-learn file"
+            )
+        return self.recipe
+
+    def background(self, data: Dataset | None = None) -> Background:
+        """What the attacker is supposed to know."""
+        return Background(self.recipe, data, self.peers)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a runner measured.
+
+    Attributes:
+        measurements: the numbers.
+        tensors: what pictures and re-judging need, small.
+        rows: how many rows were attacked or measured.
+        forwards: forward passes the method spent, in rows.
+        backwards: backward passes, in rows.
+        notes: limits of the result, in words.
+    """
+
+    measurements: tuple[Measurement, ...]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def rate(name: str, hits: Tensor | int, n: int | None = None, part: str = "") -> Measurement:
+    """A share with its exact 95 % interval; `hits` is (n,) Boolean or a count."""
+    count, total = (int(hits.sum()), hits.numel()) if isinstance(hits, Tensor) else (hits, n or 0)
+    low, high = clopper_pearson(count, total)
+    value = count / total if total else float("nan")
+    return Measurement(name, value, total, low, high, part)

@@ -1,0 +1,176 @@
+"""Run any evasion attack: batches, seeds, ledger, best-so-far, leaving rows, re-judging."""
+
+from dataclasses import dataclass
+from typing import Any, Generic, cast
+
+import torch
+from torch import Tensor
+from typing_extensions import TypeVar
+
+from holdfast.core.errors import NotApplicable, QueriesSpent
+from holdfast.core.goal import AwayFrom, Goal
+from holdfast.core.kinds import EvasionAttack, Search
+from holdfast.core.record import Measurement
+from holdfast.core.run import Run
+from holdfast.core.space import Budget, Measure
+from holdfast.core.target import Answers
+from holdfast.engine.case import Case, Evidence, rate
+from holdfast.engine.ledger import Ledger, view
+from holdfast.ops.rows import concat, pick, put
+
+X = TypeVar("X", default=Tensor)
+SLACK = 1e-4
+"""Relative room for rounding when a candidate's distance is compared with its budget."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked(Generic[X]):
+    """The engine's own findings about every row.
+
+    Attributes:
+        x: best inputs, valid and within budget; the clean input where nothing was found.
+        degree: how far the goal is reached, by a fresh forward pass.
+        success: degree at or above the goal's threshold.
+        distance: from the clean input, in the budget's measure.
+        forwards: rows the attack sent forward.
+        backwards: rows it sent backward.
+    """
+
+    x: X
+    degree: Tensor
+    success: Tensor
+    distance: Tensor
+    forwards: int
+    backwards: int
+
+
+def attack(
+    method: EvasionAttack[Any, X, Any, Any], target: Answers[X, Any], x: X, goal: Goal[Any, Any],
+    budget: Budget, run: Run,
+) -> Attacked[X]:  # fmt: skip
+    """Attack every row of `x`; what counts is a fresh forward pass, not the attack's word."""
+    found: list[Any] = []
+    forwards = backwards = 0
+    total = len(x)  # type: ignore[arg-type]  # tensors and ragged batches both have a length
+    for start in range(0, max(total, 1), run.batch_size):
+        index = torch.arange(start, min(start + run.batch_size, total))
+        clean, aim, room = (
+            pick(x, index).to(run.device),
+            goal.take(index).to(run.device),
+            budget.take(index).to(run.device),
+        )
+        ledger = Ledger(run.queries, active=len(index))
+        search = method.run(
+            view(method, target, ledger), clean, aim, room, run.generator("attack", start)
+        )
+        found.append(_follow(search, clean, aim, room, target.space, ledger).to("cpu"))
+        forwards, backwards = forwards + ledger.forwards, backwards + ledger.backwards
+        run.progress(min(start + run.batch_size, total), total)
+    best = concat(found)
+    degree = _judge(target, best, goal, run)
+    distance = target.space.distance(best, x, budget.measure)
+    return Attacked(best, degree, degree >= goal.threshold, distance, forwards, backwards)
+
+
+def _follow(
+    search: Search[Any],
+    clean: Any,
+    goal: Goal[Any, Any],
+    budget: Budget,
+    space: Any,
+    ledger: Ledger,
+) -> Any:
+    """Drive one attack to its end, keeping per row the largest degree, then the smallest distance."""
+    n = len(clean)
+    best, degree, distance = clean, torch.full((n,), -1.0), torch.full((n,), torch.inf)
+    bound = torch.as_tensor(budget.eps, dtype=torch.float32).cpu().expand(n)
+    rows, keep = torch.arange(n), None
+    try:
+        while n:
+            candidate = search.send(keep)
+            if keep is not None and len(candidate.x) == len(keep):
+                rows = rows[keep]
+            size = space.distance(candidate.x, pick(clean, rows), budget.measure).detach().cpu()
+            claimed = candidate.degree.detach().float().cpu()
+            nearer = (claimed == degree[rows]) & (size < distance[rows])
+            fits = size <= bound[rows] * (1 + SLACK) + 1e-9
+            better = (fits & ((claimed > degree[rows]) | nearer)).nonzero().flatten()
+            best = put(best, rows[better], pick(candidate.x, better))
+            degree[rows[better]], distance[rows[better]] = claimed[better], size[better]
+            wanted = (degree[rows] < goal.threshold) | bound[rows].isinf()
+            if not wanted.any():
+                break
+            keep = None if wanted.all() else wanted.nonzero().flatten()
+            ledger.active = int(wanted.sum())
+    except (StopIteration, QueriesSpent):  # the best so far stands
+        pass
+    finally:
+        search.close()
+    return space.project(best, clean, budget)
+
+
+def _judge(target: Any, x: Any, goal: Goal[Any, Any], run: Run) -> Tensor:
+    """Degree of every row by fresh, uncounted forward passes."""
+    parts = []
+    for start in range(0, len(x), run.batch_size):
+        index = torch.arange(start, min(start + run.batch_size, len(x)))
+        aim = goal.take(index).to(run.device)
+        parts.append(aim.degree(target.answer(pick(x, index).to(run.device))).cpu())
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def answers(target: Answers[Any, Any], x: Any, run: Run) -> Tensor:
+    """Answers of a classifier to all rows, batched, uncounted."""
+    parts = []
+    for start in range(0, len(x), run.batch_size):
+        index = torch.arange(start, min(start + run.batch_size, len(x)))
+        parts.append(target.answer(pick(x, index).to(run.device)).cpu())
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
+
+
+def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
+    """Security curve of a classifier: robust accuracy at every budget of the threat model.
+
+    Only rows that the clean model gets right are attacked, and a row that falls at one budget has
+    fallen at all larger ones. A minimising method is run once, without a bound, and its distances
+    give the curve. Random noise of the same size stands beside every budget as a control.
+    """
+    target, data = cast(Answers, case.target), case.test
+    if case.threat.measure not in method.measures:
+        raise NotApplicable(f"{case.threat.measure} is not a measure this method can be run with")
+    measure = cast(Measure, case.threat.measure)
+    inputs = data.tensor
+    right = answers(target, inputs, run) == data.y
+    rows = right.nonzero().flatten()
+    x, goal = inputs[rows], AwayFrom(data.y[rows])
+    radius = torch.full((len(rows),), torch.inf)
+    best = x.clone()
+    forwards = backwards = 0
+    for eps in [torch.inf] if method.minimises else list(case.threat.eps):
+        left = radius.isinf().nonzero().flatten()
+        got = attack(method, target, x[left], goal.take(left), Budget(measure, eps), run)
+        won = got.success.nonzero().flatten()
+        radius[left[won]] = got.distance[won] if method.minimises else eps
+        best[left[won]] = got.x[won]
+        forwards, backwards = forwards + got.forwards, backwards + got.backwards
+    measurements = [rate("clean accuracy", right)]
+    for eps in case.threat.eps:
+        part = f"eps={eps:g}"
+        measurements.append(rate("robust accuracy", int((radius > eps).sum()), len(data), part))
+        noisy = target.space.random(x, Budget(measure, eps), run.generator("control", eps))
+        kept = int((answers(target, noisy, run) == goal.labels).sum())
+        measurements.append(rate("accuracy under random noise", kept, len(data), part))
+    fallen = radius[radius.isfinite()]
+    if method.minimises and len(fallen):
+        low, high = (float(fallen.quantile(q)) for q in (0.25, 0.75))
+        measurements.append(
+            Measurement(
+                "median distance", float(fallen.median()), len(fallen), low, high, "quartiles"
+            )
+        )
+    shown = radius.isfinite().nonzero().flatten()[:8]
+    tensors = {
+        "clean": x[shown], "adversarial": best[shown], "labels": goal.labels[shown],
+        "answers": answers(target, best[shown], run), "radius": radius,
+    }  # fmt: skip
+    return Evidence(tuple(measurements), tensors, len(rows), forwards, backwards)

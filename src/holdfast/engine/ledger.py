@@ -1,0 +1,159 @@
+"""Views of a target: only the access that a method declared, with every row counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from holdfast.core.errors import NeedsError, QueriesSpent
+from holdfast.core.method import Method, needs
+from holdfast.core.target import (
+    Answers,
+    Features,
+    Gradient,
+    Gradients,
+    Nothing,
+    Scores,
+    SharedGradients,
+    Weights,
+    WordGradients,
+)
+
+
+@dataclass
+class Ledger:
+    """Rows that passed forward and backward through the target, and what is left of an allowance.
+
+    Attributes:
+        limit: allowed passes per row, None for no limit.
+        active: rows under attack now; the engine lowers it as rows leave.
+    """
+
+    limit: int | None = None
+    active: int = 1
+    forwards: int = 0
+    backwards: int = 0
+    spent: float = 0.0
+
+    def charge(self, forwards: int, backwards: int = 0) -> None:
+        """Count passes; refuse those that go beyond the allowance of the rows under attack."""
+        cost = (forwards + backwards) / max(1, self.active)
+        if self.limit is not None and self.spent + cost > self.limit + 1e-9:
+            raise QueriesSpent(f"{self.spent:g} of {self.limit} passes per row are used")
+        self.spent += cost
+        self.forwards += forwards
+        self.backwards += backwards
+
+
+class _AnswersView:
+    """Decisions only."""
+
+    def __init__(self, target: Any, ledger: Ledger) -> None:
+        self._target, self._ledger = target, ledger
+
+    @property
+    def space(self) -> Any:
+        return self._target.space
+
+    def answer(self, x: Any) -> Any:
+        self._ledger.charge(len(x))
+        return self._target.answer(x)
+
+
+class _ScoresView(_AnswersView):
+    def scores(self, x: Any) -> Any:
+        self._ledger.charge(len(x))
+        return self._target.scores(x)
+
+    def decode(self, raw: Any) -> Any:
+        return self._target.decode(raw)
+
+
+class _GradientsView(_ScoresView):
+    def gradient(self, x: Any, loss: Callable[[Any], Tensor]) -> Gradient[Any]:
+        self._ledger.charge(len(x), len(x))
+        result: Gradient[Any] = self._target.gradient(x, loss)
+        return result
+
+
+class _WordGradientsView(_ScoresView):
+    def word_gradient(
+        self, x: Any, loss: Callable[[Any], Tensor], candidates: Tensor
+    ) -> Gradient[Any]:
+        self._ledger.charge(len(x), len(x))
+        result: Gradient[Any] = self._target.word_gradient(x, loss, candidates)
+        return result
+
+
+class _FeaturesView(_GradientsView):
+    def features(self, x: Tensor) -> Tensor:
+        self._ledger.charge(len(x))
+        result: Tensor = self._target.features(x)
+        return result
+
+    def feature_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient[Tensor]:
+        self._ledger.charge(len(x), len(x))
+        result: Gradient[Tensor] = self._target.feature_gradient(x, loss)
+        return result
+
+
+class _WeightsView(_GradientsView):
+    @property
+    def module(self) -> nn.Module:
+        """The model itself; passes made through it directly are not counted."""
+        module: nn.Module = self._target.module
+        return module
+
+
+class _SharedView:
+    """A federated client's update; simulating it costs a forward and two backward passes."""
+
+    def __init__(self, target: Any, ledger: Ledger) -> None:
+        self._target, self._ledger = target, ledger
+        self.space, self.shape, self.classes = target.space, target.shape, target.classes
+
+    def shared(self) -> Any:
+        return self._target.shared()
+
+    def simulate(self, x: Tensor, y: Tensor) -> Any:
+        self._ledger.charge(len(x), 2 * len(x))
+        return self._target.simulate(x, y)
+
+
+_VIEWS: dict[Any, Callable[[Any, Ledger], Any] | None] = {
+    Nothing: None,
+    Answers: _AnswersView,
+    Scores: _ScoresView,
+    Gradients: _GradientsView,
+    WordGradients: _WordGradientsView,
+    Features: _FeaturesView,
+    Weights: _WeightsView,
+    SharedGradients: _SharedView,
+}
+
+
+def view(method: Method, target: object, ledger: Ledger) -> Any:
+    """Hide from the method everything it did not declare, and count what it uses.
+
+    Returns Any, as the declared access is only known at run time.
+
+    Raises:
+        NeedsError: the target does not offer the declared access.
+    """
+    access = needs(type(method)) or Nothing
+    if not isinstance(target, access):
+        raise NeedsError(f"needs {_WORDS[access]}, which {type(target).__name__} does not offer")
+    kind = _VIEWS[access]
+    return kind(target, ledger) if kind else None
+
+
+_WORDS: dict[Any, str] = {
+    Answers: "answers",
+    Scores: "scores",
+    Gradients: "gradients",
+    WordGradients: "gradients over words",
+    Features: "features and their gradients",
+    Weights: "the weights",
+    SharedGradients: "a client's shared gradient",
+}

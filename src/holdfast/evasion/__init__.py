@@ -1,0 +1,1 @@
+"""Inputs changed so that the model errs."""

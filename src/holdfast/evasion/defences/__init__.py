@@ -1,0 +1,1 @@
+"""Defences against evasion, one per file."""

@@ -1,0 +1,1 @@
+"""Extraction attacks, one per file."""

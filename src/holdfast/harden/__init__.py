@@ -1,0 +1,1 @@
+"""Train, repair or wrap a model until the goal is met."""

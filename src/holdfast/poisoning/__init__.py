@@ -1,0 +1,1 @@
+"""Training data changed so that the model errs."""

@@ -1,0 +1,1 @@
+"""What a model tells about its training data."""

@@ -1,0 +1,1 @@
+"""Privacy attacks, one per file."""

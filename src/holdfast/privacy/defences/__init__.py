@@ -1,0 +1,1 @@
+"""Privacy defences, one per file."""

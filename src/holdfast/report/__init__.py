@@ -1,0 +1,1 @@
+"""Pure renderers from outcomes to HTML, SARIF and JSON."""

@@ -1,0 +1,1 @@
+"""A policy decides from stored outcomes whether a model may go live."""

@@ -1,0 +1,1 @@
+"""Records and tensors on disk; the only place that knows SQL."""

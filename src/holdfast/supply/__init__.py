@@ -1,0 +1,1 @@
+"""The files and packages around a model."""

@@ -1,0 +1,1 @@
+"""Adapters that turn models of every format into targets."""

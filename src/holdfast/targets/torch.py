@@ -1,0 +1,107 @@
+"""PyTorch classifiers as targets: all autograd of input gradients lives here."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.core.errors import TargetError
+from holdfast.core.space import Box
+from holdfast.core.target import Gradient
+from holdfast.ops.losses import two_logits
+
+
+@dataclass(frozen=True, eq=False)
+class TorchClassifier:
+    """A module that gives (N, K) logits, one binary logit (N,) or (N, 1), or dense (N, K, H, W).
+
+    Offers answers, scores, gradients, features and weights. The module is left as it was found:
+    mode, `requires_grad`, `grad` and hooks.
+    """
+
+    module: nn.Module
+    space: Box = field(default_factory=Box)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """(N, K) logits, without a graph."""
+        with _still(self.module), torch.no_grad():
+            return self._forward(x)
+
+    def decode(self, raw: Tensor) -> Tensor:
+        """Index of the largest score over axis 1."""
+        return raw.argmax(1)
+
+    def answer(self, x: Tensor) -> Tensor:
+        """Predicted class (N,), or (N, H, W) for dense outputs."""
+        return self.decode(self.scores(x))
+
+    def gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
+        """D sum(loss) / d x by one backward pass that computes no parameter gradients."""
+        with _still(self.module), torch.enable_grad():
+            x = x.detach().requires_grad_()
+            raw = self._forward(x)
+            (grad,) = torch.autograd.grad(loss(raw).sum(), x)
+        return Gradient(grad, raw.detach())
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, D): the input of the last linear layer that the forward pass calls."""
+        with _still(self.module), torch.no_grad(), _penultimate(self.module) as seen:
+            self._forward(x)
+            return seen[-1].flatten(1)
+
+    def feature_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
+        """D sum(loss(features)) / d x, and the features."""
+        with _still(self.module), torch.enable_grad(), _penultimate(self.module) as seen:
+            x = x.detach().requires_grad_()
+            self._forward(x)
+            features = seen[-1].flatten(1)
+            (grad,) = torch.autograd.grad(loss(features).sum(), x)
+        return Gradient(grad, features.detach())
+
+    def _forward(self, x: Tensor) -> Tensor:
+        raw = two_logits(self.module(x))
+        if raw.ndim < 2 or len(raw) != len(x):
+            raise TargetError(
+                "a classifier must give (N, K) scores",
+                got=tuple(raw.shape),
+                fix="return one row of logits per input",
+            )
+        return raw
+
+
+@contextmanager
+def _still(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and frozen parameters, both restored whatever happens."""
+    modes = [(m, m.training) for m in module.modules()]
+    frozen = [(p, p.requires_grad) for p in module.parameters()]
+    try:
+        module.eval()
+        for p, _ in frozen:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+        for p, needs in frozen:
+            p.requires_grad_(needs)
+
+
+@contextmanager
+def _penultimate(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the inputs of linear layers in the order in which the forward pass calls them."""
+    seen: list[Tensor] = []
+    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    handles = [layer.register_forward_pre_hook(lambda _, x: seen.append(x[0])) for layer in linear]
+    try:
+        if not handles:
+            raise TargetError(
+                "features are the input of the last linear layer",
+                got="no linear layer",
+                fix="end the model in nn.Linear",
+            )
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

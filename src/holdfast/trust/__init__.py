@@ -1,0 +1,1 @@
+"""Tests, certificates and explanations."""
