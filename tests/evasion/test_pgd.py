@@ -5,7 +5,7 @@ import torch
 
 from holdfast.core.goal import AwayFrom, ToClass
 from holdfast.core.run import Run
-from holdfast.core.space import Budget
+from holdfast.core.space import Box, Budget
 from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.pgd import PGD
 from tests.toys import LinearTarget
@@ -48,3 +48,15 @@ def test_rows_that_are_done_cost_nothing_more() -> None:
     got = attack(PGD(steps=30), target, x, AwayFrom(target.answer(x)), Budget("linf", 0.1), Run())
     assert got.success.sum() == 10
     assert got.backwards < 11 * 30 / 3
+
+
+def test_a_budget_is_counted_in_each_columns_own_range() -> None:
+    """One unit of the second column is worth a hundred; the wide column moves the score alone."""
+    weight = torch.tensor([[0.0, 0.0], [-0.01, 0.01]])
+    wide = Box(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 100.0]), torch.tensor([1.0, 100.0]))
+    target = LinearTarget(weight, torch.tensor([0.5, -0.5]), wide)
+    x = torch.tensor([[0.5, 60.0]])  # ten raw units, a tenth of the range, from the boundary
+    for eps, reached in [(0.11, True), (0.09, False)]:
+        got = attack(PGD(steps=10), target, x, AwayFrom(target.answer(x)), Budget("linf", eps), Run())
+        assert bool(got.success) == reached
+        assert float(got.distance) <= eps * 1.0001

@@ -80,55 +80,6 @@ class Subject:
     data_digest: str
 
 
-@dataclass(frozen=True)
-class Record:
-    """One finished run of one method, with everything that is needed to repeat it.
-
-    Attributes:
-        key: sha256 over everything that determines the result.
-        check: id of the check in its plan.
-        method: catalogue id.
-        kind: name of the method's kind.
-        params: every hyperparameter, given or default.
-        given: names of those that were given.
-        threat: the attacker.
-        subject: model and data.
-        seed: root of all random streams.
-        versions: of Python, Holdfast and the libraries that matter.
-        started: ISO 8601, UTC.
-        seconds: wall-clock time.
-        forwards: model forward passes per row that the method spent.
-        backwards: backward passes per row.
-        rows: rows that were attacked or measured.
-        measurements: the numbers.
-        tensors: name to sha256 of what was kept for pictures and re-judging.
-        notes: limits of this result, in words.
-    """
-
-    key: str
-    check: str
-    method: str
-    kind: str
-    params: Mapping[str, Value]
-    given: tuple[str, ...]
-    threat: ThreatModel
-    subject: Subject
-    seed: int
-    versions: Mapping[str, str]
-    started: str
-    seconds: float
-    forwards: float
-    backwards: float
-    rows: int
-    measurements: tuple[Measurement, ...]
-    tensors: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    def find(self, name: str, part: str = "") -> Measurement | None:
-        """The measurement `name` of `part`, or None."""
-        return next((m for m in self.measurements if (m.name, m.part) == (name, part)), None)
-
-
 class Severity(IntEnum):
     """How much a finding matters, ascending."""
 
@@ -185,6 +136,57 @@ class Finding:
     refs: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
     command: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run of one method, with everything that is needed to repeat it.
+
+    Attributes:
+        key: sha256 over everything that determines the result.
+        check: id of the check in its plan.
+        method: catalogue id.
+        kind: name of the method's kind.
+        params: every hyperparameter, given or default.
+        given: names of those that were given.
+        threat: the attacker.
+        subject: model and data.
+        seed: root of all random streams.
+        versions: of Python, Holdfast and the libraries that matter.
+        started: ISO 8601, UTC.
+        seconds: wall-clock time.
+        forwards: model forward passes per row that the method spent.
+        backwards: backward passes per row.
+        rows: rows that were attacked or measured.
+        measurements: the numbers.
+        tensors: name to sha256 of what was kept for pictures and re-judging.
+        notes: limits of this result, in words.
+        findings: what the method itself found; scanners only.
+    """
+
+    key: str
+    check: str
+    method: str
+    kind: str
+    params: Mapping[str, Value]
+    given: tuple[str, ...]
+    threat: ThreatModel
+    subject: Subject
+    seed: int
+    versions: Mapping[str, str]
+    started: str
+    seconds: float
+    forwards: float
+    backwards: float
+    rows: int
+    measurements: tuple[Measurement, ...]
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def find(self, name: str, part: str = "") -> Measurement | None:
+        """The measurement `name` of `part`, or None."""
+        return next((m for m in self.measurements if (m.name, m.part) == (name, part)), None)
 
 
 class Status(StrEnum):

@@ -61,21 +61,27 @@ class Normed(Space[X], Protocol[X]):
     def steepest(self, grad: Tensor, at: X, budget: Budget) -> Tensor: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """Real-valued inputs between `low` and `high`: images, tables, spectra.
 
-    Bounds are numbers, or tensors of one input's shape (a table's columns differ in range). The
-    model's own normalisation lives inside the target, so attacks never know about it.
+    Bounds are numbers, or tensors of one input's shape. The model's own normalisation lives inside
+    the target, so attacks never know about it.
+
+    Attributes:
+        low: smallest valid value.
+        high: largest valid value.
+        scale: what counts as one unit of change. A table's columns differ in range, so there it is
+            each column's range, and a budget of 0.1 means a tenth of it.
     """
 
     low: float | Tensor = 0.0
     high: float | Tensor = 1.0
+    scale: float | Tensor = 1.0
 
     def clamp(self, x: Tensor) -> Tensor:
         """Nearest point of the box."""
-        low = torch.as_tensor(self.low, dtype=x.dtype, device=x.device)
-        high = torch.as_tensor(self.high, dtype=x.dtype, device=x.device)
+        low, high, _ = self._like(x)
         return torch.minimum(torch.maximum(x, low), high)
 
     def contains(self, x: Tensor) -> Tensor:
@@ -83,46 +89,80 @@ class Box:
         return ((self.clamp(x) == x) & x.isfinite()).flatten(1).all(1)
 
     def distance(self, a: Tensor, b: Tensor, measure: Measure) -> Tensor:
-        """(N,) norm of the difference."""
-        return balls.size(a - b, Budget(measure, 0.0).norm)
+        """(N,) norm of the difference, in units of `scale`."""
+        return balls.size((a - b) / self._like(a)[2], Budget(measure, 0.0).norm)
 
     def project(self, x: Tensor, around: Tensor, budget: Budget) -> Tensor:
         """Nearest valid input of the ball, or for L2 one that is as good as nearest.
 
         Clamping keeps the ball, as the box holds `around`.
         """
+        low, high, scale = self._like(x)
+        moved = (x - around) / scale
         if budget.norm == "l1":
-            low = torch.as_tensor(self.low, dtype=x.dtype, device=x.device)
-            high = torch.as_tensor(self.high, dtype=x.dtype, device=x.device)
-            return self.clamp(
-                around + balls.project_l1_box(x - around, low - around, high - around, budget.eps)
+            near = balls.project_l1_box(
+                moved, (low - around) / scale, (high - around) / scale, budget.eps
             )
-        near = around + balls.project(x - around, budget.norm, budget.eps)
-        return self.clamp(near)
+        else:
+            near = balls.project(moved, budget.norm, budget.eps)
+        return self.clamp(around + scale * near)
 
     def random(self, around: Tensor, budget: Budget, rng: Generator) -> Tensor:
         """Uniform in the ball, clamped into the box."""
-        return self.clamp(around + balls.sample(around, budget.norm, budget.eps, rng))
+        noise = balls.sample(around, budget.norm, budget.eps, rng)
+        return self.clamp(around + self._like(around)[2] * noise)
 
     def steepest(self, grad: Tensor, at: Tensor, budget: Budget) -> Tensor:
-        """Unit step of fastest ascent; for sparse norms only along coordinates that can still move."""
+        """Unit step of fastest ascent; for sparse norms only along coordinates that can move."""
+        low, high, scale = self._like(at)
         if budget.norm in ("l1", "l0"):
-            low = torch.as_tensor(self.low, dtype=at.dtype, device=at.device)
-            high = torch.as_tensor(self.high, dtype=at.dtype, device=at.device)
             stuck = ((at <= low) & (grad < 0)) | ((at >= high) & (grad > 0))
             grad = grad.masked_fill(stuck, 0)
-        return balls.steepest(grad, budget.norm)
+        return scale * balls.steepest(scale * grad, budget.norm)
+
+    def _like(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Bounds and scale with the type and the device of `x`."""
+        low, high, scale = (
+            torch.as_tensor(v, dtype=x.dtype, device=x.device)
+            for v in (self.low, self.high, self.scale)
+        )
+        return low, high, scale
+
+
+@runtime_checkable
+class Discrete(Space[X], Protocol[X]):
+    """A space of symbols, where a change is a replacement by an allowed one."""
+
+    def allowed(self, x: X) -> Tensor: ...
+    def room(self, x: X, budget: Budget) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Waveform:
-    """Ragged mono sound in [-1, 1]; padding stays exactly zero."""
+    """Ragged mono sound in [-1, 1]; padding stays exactly zero.
+
+    What counts is what a file can hold: projected sounds lie on the grid of `bits`-bit samples,
+    rounded towards the clean sound, which lies on it as well, so that rounding keeps the ball.
+
+    Attributes:
+        rate: samples per second.
+        bits: of one sample; None for a model that is fed real numbers.
+    """
 
     rate: int = 8000
+    bits: int | None = 16
+
+    def snap(self, x: Tensor, towards: Tensor) -> Tensor:
+        """The nearest samples that a file can hold and that lie no farther from `towards`."""
+        if self.bits is None:
+            return x.clamp(-1, 1)
+        units = float(1 << (self.bits - 1))
+        level = torch.where(x >= towards, (x * units).floor(), (x * units).ceil())
+        return level.clamp(-units, units - 1) / units
 
     def contains(self, x: Ragged) -> Tensor:
-        """(N,) Boolean: finite, in range, and silent in the padding."""
-        inside = (x.data.abs() <= 1) & x.data.isfinite()
+        """(N,) Boolean: finite, samples that a file can hold, and silent in the padding."""
+        inside = (self.snap(x.data, x.data) == x.data) & x.data.isfinite()
         return torch.where(x.mask, inside, x.data == 0).all(1)
 
     def distance(self, a: Ragged, b: Ragged, measure: Measure) -> Tensor:
@@ -137,12 +177,16 @@ class Waveform:
 
     def project(self, x: Ragged, around: Ragged, budget: Budget) -> Ragged:
         """Into the ball and the range, with the padding silent."""
-        near = around.data + balls.project(x.data - around.data, budget.norm, budget.eps)
-        return replace(around, data=near.clamp(-1, 1) * around.mask)
+        moved = (x.data - around.data) * around.mask
+        near = around.data + balls.project(moved, budget.norm, budget.eps)
+        return replace(around, data=self.snap(near, around.data) * around.mask)
 
     def random(self, around: Ragged, budget: Budget, rng: Generator) -> Ragged:
-        """Uniform noise of the ball."""
-        noise = balls.sample(around.data, budget.norm, budget.eps, rng)
+        """Noise of the ball: uniform for Linf; of the full size in L2 and L1."""
+        noise = balls.sample(around.data, budget.norm, budget.eps, rng) * around.mask
+        if budget.norm in ("l2", "l1"):  # the share of the noise that fell on padding is given back
+            size = balls.size(noise, budget.norm).clamp(min=balls.TINY)
+            noise = noise * budget.rows(noise) / balls.rows(size, noise)
         return self.project(replace(around, data=around.data + noise), around, budget)
 
     def steepest(self, grad: Tensor, at: Ragged, budget: Budget) -> Tensor:
@@ -150,17 +194,15 @@ class Waveform:
         return balls.steepest(grad * at.mask, budget.norm)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Words:
-    """Ragged token ids; a position may change to one of its word's allowed replacements.
+    """Ragged token ids, 0 being padding; a word may change to one of its allowed replacements.
 
     Attributes:
         candidates: (V, C) replacement ids of each of V words, -1 where there are fewer than C.
-        padding: id that fills the rows up.
     """
 
     candidates: Tensor
-    padding: int = 0
 
     def allowed(self, x: Ragged) -> Tensor:
         """(N, L, C) replacement ids of each position, -1 for none and in the padding."""
@@ -169,7 +211,12 @@ class Words:
     def contains(self, x: Ragged) -> Tensor:
         """(N,) Boolean: known ids, padding in the padding."""
         known = (x.data >= 0) & (x.data < len(self.candidates))
-        return torch.where(x.mask, known, x.data == self.padding).all(1)
+        return torch.where(x.mask, known, x.data == 0).all(1)
+
+    def room(self, x: Ragged, budget: Budget) -> Tensor:
+        """(N,) how many words of each row the budget lets change: a share of its length."""
+        share = torch.as_tensor(budget.eps, device=x.length.device).double().clamp(max=1)
+        return (share * x.length + 1e-6).floor().long()  # 0.1 * 30 must give 3
 
     def distance(self, a: Ragged, b: Ragged, measure: Measure) -> Tensor:
         """(N,) share of words that differ."""
@@ -181,9 +228,8 @@ class Words:
     def project(self, x: Ragged, around: Ragged, budget: Budget) -> Ragged:
         """Undo replacements that are not allowed, then the last ones until the share fits."""
         fits = (self.allowed(around) == x.data.unsqueeze(2)).any(2) & around.mask
-        most = (budget.eps * around.length + 1e-6).floor().view(-1, 1)  # 0.25 * 8 must give 2
         changed = fits & (x.data != around.data)
-        changed &= changed.cumsum(1) <= most
+        changed &= changed.cumsum(1) <= self.room(around, budget).view(-1, 1)
         return replace(around, data=torch.where(changed, x.data, around.data))
 
     def random(self, around: Ragged, budget: Budget, rng: Generator) -> Ragged:
@@ -196,6 +242,5 @@ class Words:
             words < 0, 2
         )
         rank = order.argsort(1).argsort(1)
-        most = (budget.eps * around.length + 1e-6).floor().view(-1, 1)
-        changed = (words >= 0) & (rank < most)
+        changed = (words >= 0) & (rank < self.room(around, budget).view(-1, 1))
         return replace(around, data=torch.where(changed, words, around.data))

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor
 
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import NotApplicable
 from holdfast.core.recipe import Background, Recipe, TorchRecipe
-from holdfast.core.record import Measurement, ThreatModel
+from holdfast.core.record import Finding, Measurement, ThreatModel
 from holdfast.core.target import Scores
 from holdfast.ops.stats import clopper_pearson
 
@@ -24,6 +25,7 @@ class Case:
         recipe: how such a model is trained, None when unknown.
         threat: the attacker.
         peers: other models of the same task.
+        files: the model's files on disk, for scanners.
     """
 
     target: object
@@ -32,6 +34,7 @@ class Case:
     train: Dataset | None = None
     recipe: Recipe | None = None
     peers: tuple[Scores, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def members(self) -> Dataset:
         """The training rows, or the reason why there are none."""
@@ -71,6 +74,7 @@ class Evidence:
         forwards: forward passes the method spent, in rows.
         backwards: backward passes, in rows.
         notes: limits of the result, in words.
+        findings: what the method itself found; scanners only.
     """
 
     measurements: tuple[Measurement, ...]
@@ -79,6 +83,7 @@ class Evidence:
     forwards: int = 0
     backwards: int = 0
     notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def rate(name: str, hits: Tensor | int, n: int | None = None, part: str = "") -> Measurement:
