@@ -19,7 +19,11 @@ from tests.toys import LinearTarget
 
 catalogue.load_all()
 PLAIN = ("Answers", "Scores", "Gradients", "Features")
-ATTACKS = [e for e in REGISTRY.values() if e.kind == "EvasionAttack" and e.needs in PLAIN]
+ATTACKS = [
+    e
+    for e in REGISTRY.values()
+    if e.kind == "EvasionAttack" and e.needs in PLAIN and e.items == "Tensor"
+]
 EACH = pytest.mark.parametrize("entry", ATTACKS, ids=lambda e: e.id)
 
 

@@ -57,6 +57,8 @@ def test_a_budget_is_counted_in_each_columns_own_range() -> None:
     target = LinearTarget(weight, torch.tensor([0.5, -0.5]), wide)
     x = torch.tensor([[0.5, 60.0]])  # ten raw units, a tenth of the range, from the boundary
     for eps, reached in [(0.11, True), (0.09, False)]:
-        got = attack(PGD(steps=10), target, x, AwayFrom(target.answer(x)), Budget("linf", eps), Run())
+        got = attack(
+            PGD(steps=10), target, x, AwayFrom(target.answer(x)), Budget("linf", eps), Run()
+        )
         assert bool(got.success) == reached
         assert float(got.distance) <= eps * 1.0001

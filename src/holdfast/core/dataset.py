@@ -20,7 +20,8 @@ class Dataset:
     Attributes:
         name: what people call it.
         x: (N, ...) inputs, images as (N, C, H, W) in [0, 1]; ragged for sound and text.
-        y: (N,) class indices; dense tasks carry (N, H, W).
+        y: (N,) class indices; (N, H, W) for dense tasks; (N, S) symbols, 0 after the last one, for
+            transcripts.
         classes: names by index.
         space: what a valid input is.
         groups: sensitive attributes by name, (N,) codes each; never seen by a model.

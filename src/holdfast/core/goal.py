@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn.functional import ctc_loss
 from typing_extensions import TypeVar
 
+from holdfast.core.errors import InputError
 from holdfast.ops import losses
+from holdfast.ops.ctc import least_frames
 from holdfast.ops.rows import Ragged
 
 Out_contra = TypeVar("Out_contra", default=Tensor, contravariant=True)
@@ -86,7 +88,8 @@ class Pixels:
     def loss(self, raw: Tensor) -> Tensor:
         """Cross-entropy (N, K, H, W) -> (N,), averaged over the pixels that count."""
         known = self.labels != self.void
-        pixel = torch.nn.functional.cross_entropy(raw, self.labels.clamp(min=0), reduction="none")
+        labels = self.labels.masked_fill(~known, 0)  # any class: void pixels are dropped below
+        pixel = torch.nn.functional.cross_entropy(raw, labels, reduction="none")
         return (pixel * known).flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
 
     def degree(self, out: Tensor) -> Tensor:
@@ -113,7 +116,20 @@ class Transcript:
     threshold: float = 1.0
 
     def loss(self, raw: Ragged) -> Tensor:
-        """Log-likelihood of the wanted transcript under (N, T, K) log-probabilities."""
+        """Log-likelihood of the wanted transcript under (N, T, K) log-probabilities.
+
+        Raises:
+            InputError: a transcript needs more frames than its sound has. Its likelihood is zero,
+                which would turn every gradient into NaN.
+        """
+        frames = least_frames(self.wanted)
+        if bool((frames > raw.length).any()):
+            row = int((frames > raw.length).nonzero()[0])
+            raise InputError(
+                f"the wanted transcript of row {row} must fit into its sound",
+                got=f"{int(raw.length[row])} frames where {int(frames[row])} are needed",
+                fix="want a shorter transcript, or use a longer sound",
+            )
         return -ctc_loss(
             raw.data.transpose(0, 1), self.wanted.data, raw.length, self.wanted.length,
             blank=self.blank, reduction="none",

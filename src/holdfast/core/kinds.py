@@ -60,9 +60,14 @@ class EvasionAttack(Method, ABC, Generic[T_contra, X, Out, Raw]):
 
 
 class Delta(Protocol):
-    """A finished universal change; a random placement, if any, is drawn from `rng`."""
+    """A finished universal change; a random placement, if any, is drawn from `rng`.
+
+    `tensors` holds at least the content as `delta`; `refilled` is the same change with other
+    content of that shape, from which controls are made.
+    """
 
     def apply(self, x: Tensor, rng: Generator) -> Tensor: ...
+    def refilled(self, content: Tensor) -> "Delta": ...
     def tensors(self) -> Mapping[str, Tensor]: ...
 
 
@@ -103,6 +108,9 @@ class Poisoned:
 
 class PoisoningAttack(Method, ABC, Generic[T_contra]):
     """Change training data so that whoever trains on it gets a wrong model."""
+
+    aims: ClassVar[Literal["accuracy", "victims"]] = "accuracy"
+    """Whether the model is to err in general, or on `Aim.victims` alone."""
 
     @abstractmethod
     def poison(self, surrogate: T_contra, data: Dataset, aim: Aim, rng: Generator) -> Poisoned: ...

@@ -62,6 +62,7 @@ class Entry:
     where: str
     extra: str
     cls: type[Method]
+    items: str = "Tensor"
 
 
 REGISTRY: dict[str, Entry] = {}
@@ -80,10 +81,11 @@ def method(*, cites: str, where: str, extra: str = "") -> Callable[[type[M]], ty
     def register(cls: type[M]) -> type[M]:
         parts = cls.__module__.split(".")
         domain = parts[1] if parts[0] == "holdfast" else parts[0].replace("_", "-")
-        base = cls.__orig_bases__[0]  # type: ignore[attr-defined]  # every method names its kind
+        base = _bases(cls)[0]  # every method names its kind
         kind, access = get_origin(base) or base, get_args(base)
         needs = (get_origin(access[0]) or access[0]).__name__ if access else "Nothing"
-        entry = Entry(f"{domain}/{parts[-1]}", kind.__name__, needs, cites, where, extra, cls)
+        name = f"{domain}/{parts[-1]}"
+        entry = Entry(name, kind.__name__, needs, cites, where, extra, cls, items(cls))
         if entry.id in REGISTRY and REGISTRY[entry.id].cls.__qualname__ != cls.__qualname__:
             raise ValueError(f"two methods in {cls.__module__}: keep one per file")
         REGISTRY[entry.id] = entry
@@ -92,9 +94,21 @@ def method(*, cites: str, where: str, extra: str = "") -> Callable[[type[M]], ty
     return register
 
 
+def _bases(cls: type[Method]) -> tuple[Any, ...]:
+    """Base classes as written; a kind without type parameters leaves no `__orig_bases__`."""
+    bases: tuple[Any, ...] = getattr(cls, "__orig_bases__", cls.__bases__)
+    return bases
+
+
+def items(cls: type[Method]) -> str:
+    """What the method's inputs are, "Tensor" or "Ragged": the second type parameter of its kind."""
+    access = get_args(_bases(cls)[0])
+    return access[1].__name__ if len(access) > 1 else "Tensor"
+
+
 def needs(cls: type[Method]) -> Any:
     """The access protocol that a method declared as its type parameter, or None for data-only kinds."""
-    for base in cls.__orig_bases__:  # type: ignore[attr-defined]
+    for base in _bases(cls):
         access = get_args(base)
         if access:
             return get_origin(access[0]) or access[0]

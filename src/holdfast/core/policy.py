@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from holdfast.core.record import Severity
+from holdfast.core.record import Measurement, Record, Severity
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Limit:
     Attributes:
         check: id of a check, or of a method to mean all of its checks.
         measurement: its name.
-        part: which part, such as "eps=0.1"; empty for the whole.
+        part: which part, such as "eps=0.1"; empty for the whole, "*" for every part there is.
         at_most: upper bound, or None.
         at_least: lower bound, or None.
         severity: of the finding when the bound is broken.
@@ -26,6 +26,24 @@ class Limit:
     at_least: float | None = None
     severity: Severity = Severity.HIGH
 
+    def concerns(self, check: str, method: str) -> bool:
+        """Whether this bound is about the check `check` of `method`."""
+        return self.check in (check, method)
+
+    def select(self, record: Record) -> tuple[Measurement | None, ...]:
+        """The measurements it bounds; (None,) where one that must be there is missing.
+
+        A limit for all checks of a method may name a part that only some of them have.
+        """
+        found = tuple(
+            m
+            for m in record.measurements
+            if m.name == self.measurement and self.part in ("*", m.part)
+        )
+        if found or (self.check != record.check and self.check == record.method):
+            return found
+        return (None,)
+
     def holds(self, value: float) -> bool:
         """Whether `value` is within the bound; NaN never is."""
         above = self.at_least is None or value >= self.at_least
@@ -33,7 +51,7 @@ class Limit:
         return above and below
 
     def __str__(self) -> str:
-        part = f" ({self.part})" if self.part else ""
+        part = f" ({self.part})" if self.part not in ("", "*") else ""
         bounds = [f"at least {self.at_least:g}"] if self.at_least is not None else []
         bounds += [f"at most {self.at_most:g}"] if self.at_most is not None else []
         return f"{self.measurement}{part} must be {' and '.join(bounds)}"

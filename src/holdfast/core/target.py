@@ -12,7 +12,7 @@ from typing import Generic, Protocol, runtime_checkable
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
-from holdfast.core.space import Normed, Space
+from holdfast.core.space import Discrete, Normed, Space
 
 X = TypeVar("X", default=Tensor)
 Out_co = TypeVar("Out_co", default=Tensor, covariant=True)
@@ -76,9 +76,12 @@ class WordGradients(Scores[X, Out_co, Raw], Protocol[X, Out_co, Raw]):
     """d loss / d one-hot of candidate words: the embedding table stays hidden.
 
     `word_gradient(x, loss, candidates)` takes (N, L, C) word ids (-1: none) and returns (N, L, C)
-    the first-order change of the loss when the word at a position is replaced by the candidate.
+    the first-order change of the loss when the word at a position is replaced by the candidate,
+    0 where there is none.
     """
 
+    @property
+    def space(self) -> Discrete[X]: ...
     def word_gradient(
         self, x: X, loss: Callable[[Raw], Tensor], candidates: Tensor
     ) -> Gradient[Raw]: ...

@@ -10,15 +10,17 @@ from typing_extensions import TypeVar
 from holdfast.core.errors import NotApplicable, QueriesSpent
 from holdfast.core.goal import AwayFrom, Goal
 from holdfast.core.kinds import EvasionAttack, Search
+from holdfast.core.method import items
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
 from holdfast.core.space import Budget, Measure
 from holdfast.core.target import Answers
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.ledger import Ledger, view
-from holdfast.ops.rows import concat, pick, put
+from holdfast.ops.rows import concat, padded, pick, put
 
 X = TypeVar("X", default=Tensor)
+_ITEMS = {"Tensor": "inputs of one shape", "Ragged": "inputs of varying length"}
 SLACK = 1e-4
 """Relative room for rounding when a candidate's distance is compared with its budget."""
 
@@ -135,23 +137,31 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     fallen at all larger ones. A minimising method is run once, without a bound, and its distances
     give the curve. Random noise of the same size stands beside every budget as a control.
     """
-    target, data = cast(Answers, case.target), case.test
+    target, data = cast(Answers[Any], case.target), case.test
     if case.threat.measure not in method.measures:
         raise NotApplicable(f"{case.threat.measure} is not a measure this method can be run with")
+    if type(data.x).__name__ != items(type(method)):
+        raise NotApplicable(f"works on {_ITEMS[items(type(method))]}, which this data set is not")
+    if data.y.ndim == 2:  # transcripts
+        from holdfast.engine import sequence
+
+        return sequence.assess(method, case, run)
+    if data.y.ndim > 2:
+        raise NotApplicable("labels every pixel; this runner judges one answer per row")
     measure = cast(Measure, case.threat.measure)
-    inputs = data.tensor
-    right = answers(target, inputs, run) == data.y
+    right = answers(target, data.x, run) == data.y
     rows = right.nonzero().flatten()
-    x, goal = inputs[rows], AwayFrom(data.y[rows])
+    x: Any = pick(data.x, rows)
+    goal = AwayFrom(data.y[rows])
     radius = torch.full((len(rows),), torch.inf)
-    best = x.clone()
+    best = x
     forwards = backwards = 0
     for eps in [torch.inf] if method.minimises else list(case.threat.eps):
         left = radius.isinf().nonzero().flatten()
-        got = attack(method, target, x[left], goal.take(left), Budget(measure, eps), run)
+        got = attack(method, target, pick(x, left), goal.take(left), Budget(measure, eps), run)
         won = got.success.nonzero().flatten()
         radius[left[won]] = got.distance[won] if method.minimises else eps
-        best[left[won]] = got.x[won]
+        best = put(best, left[won], pick(got.x, won))
         forwards, backwards = forwards + got.forwards, backwards + got.backwards
     measurements = [rate("clean accuracy", right)]
     for eps in case.threat.eps:
@@ -170,7 +180,8 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
         )
     shown = radius.isfinite().nonzero().flatten()[:8]
     tensors = {
-        "clean": x[shown], "adversarial": best[shown], "labels": goal.labels[shown],
-        "answers": answers(target, best[shown], run), "radius": radius,
+        "clean": padded(pick(x, shown)), "adversarial": padded(pick(best, shown)),
+        "labels": goal.labels[shown], "answers": answers(target, pick(best, shown), run),
+        "radius": radius,
     }  # fmt: skip
     return Evidence(tuple(measurements), tensors, len(rows), forwards, backwards)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from holdfast.core.errors import NeedsError, QueriesSpent
@@ -89,8 +90,8 @@ class _WordGradientsView(_ScoresView):
 class _FeaturesView(_GradientsView):
     def features(self, x: Tensor) -> Tensor:
         self._ledger.charge(len(x))
-        result: Tensor = self._target.features(x)
-        return result
+        # filters ask for whole training sets at once, which would not fit in memory as one batch
+        return torch.cat([self._target.features(part) for part in x.split(1024)])
 
     def feature_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient[Tensor]:
         self._ledger.charge(len(x), len(x))

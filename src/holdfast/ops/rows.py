@@ -12,7 +12,7 @@ class Ragged:
     """A padded batch of rows of different length: audio, tokens, transcripts.
 
     Attributes:
-        data: (N, L, ...), anything at or beyond a row's length is padding and must not matter.
+        data: (N, L, ...), zero at and beyond a row's length: padding is silence, id 0, nothing.
         length: (N,) whole numbers, 0 <= length <= L.
     """
 
@@ -24,6 +24,7 @@ class Ragged:
 
     def take(self, index: Tensor) -> Self:
         """The rows `index`, in that order."""
+        index = index.to(self.data.device)
         return replace(self, data=self.data[index], length=self.length[index])
 
     def to(self, device: torch.device | str) -> Self:
@@ -42,6 +43,18 @@ class Ragged:
 
 
 Items = Tensor | Ragged
+
+
+def ragged(rows: list[Tensor]) -> Ragged:
+    """One or more rows (L_i, ...) of any length as a batch, padded with zeros to the longest."""
+    longest = max(len(row) for row in rows)
+    data = torch.cat([_pad(row.unsqueeze(0), longest) for row in rows])
+    return Ragged(data, torch.tensor([len(row) for row in rows], device=data.device))
+
+
+def padded(rows: Items) -> Tensor:
+    """The rows as one tensor, for pictures and digests."""
+    return rows.data if isinstance(rows, Ragged) else rows
 
 
 @overload

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, norm
+from scipy.stats import beta, norm, t
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,12 +28,11 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interva
 
 
 def mean_interval(values: Floats, confidence: float = 0.95) -> Interval:
-    """Normal interval of a mean; unbounded for fewer than two values."""
+    """Student's interval of a mean, exact for normal values; unbounded for fewer than two."""
     if len(values) < 2:
         return Interval(-math.inf, math.inf)
-    half = (
-        float(norm.ppf((1 + confidence) / 2)) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    )
+    wide = float(t.ppf((1 + confidence) / 2, len(values) - 1))
+    half = wide * float(values.std(ddof=1)) / math.sqrt(len(values))
     centre = float(values.mean())
     return Interval(centre - half, centre + half)
 

@@ -32,7 +32,9 @@ class Policy:
             InputError: the policy has no such tier.
         """
         if name not in self.tiers:
-            raise InputError(f"policy {self.name} has no tier", got=name, fix=f"choose {', '.join(self.tiers)}")
+            raise InputError(
+                f"policy {self.name} has no tier", got=name, fix=f"choose {', '.join(self.tiers)}"
+            )
         return self.tiers[name]
 
 
@@ -79,11 +81,15 @@ def load_policy(source: str | Path = "default") -> Policy:
         for name, tier in file.tiers.items():
             tiers[name] = _tier(name, tier, tiers)
     except yaml.YAMLError as error:
-        raise InputError(f"{path.name} is not valid YAML", got=" ".join(str(error).split()), fix="mend that line") from error
+        raise InputError(
+            f"{path.name} is not valid YAML", got=" ".join(str(error).split()), fix="mend that line"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path.name}: {where}", got=repr(first["input"])[:80], fix=first["msg"].lower()) from error
+        raise InputError(
+            f"{path.name}: {where}", got=repr(first["input"])[:80], fix=first["msg"].lower()
+        ) from error
     return Policy(file.name, tiers, hashlib.sha256(body).hexdigest())
 
 
@@ -96,7 +102,11 @@ def decide(tier: Tier, outcomes: Sequence[Outcome], today: date, policy_digest: 
     """
     reasons = [*_required(tier, outcomes), *_limits(tier, outcomes), *_findings(tier, outcomes)]
     reasons += [_stale(tier, o, today) for o in outcomes if _age(o, today) > tier.max_age_days]
-    reasons += [Reason(o.check, f"ended in an error: {o.reason}", True) for o in outcomes if o.status == Status.ERROR]
+    reasons += [
+        Reason(o.check, f"ended in an error: {o.reason}", True)
+        for o in outcomes
+        if o.status == Status.ERROR
+    ]
     blocks = [r for r in reasons if r.blocks]
     decision = Decision.BLOCK if blocks else Decision.ALLOW
     ordered = tuple(dict.fromkeys([*blocks, *(r for r in reasons if not r.blocks)]))
@@ -120,17 +130,15 @@ def _limits(tier: Tier, outcomes: Sequence[Outcome]) -> list[Reason]:
     reasons = []
     for limit in tier.limits:
         for outcome in outcomes:
-            if outcome.record is None or limit.check not in (outcome.check, outcome.method):
+            if outcome.record is None or not limit.concerns(outcome.check, outcome.method):
                 continue
-            measured = outcome.record.find(limit.measurement, limit.part)
-            if measured is None:
-                if limit.check == outcome.check:
+            for measured in limit.select(outcome.record):
+                if measured is None:
                     reasons.append(Reason(outcome.check, f"{limit}; it was not measured", True))
-            elif not limit.holds(measured.value):
-                blocks = limit.severity > tier.worst
-                reasons.append(Reason(outcome.check, f"{limit}; measured {measured}", blocks))
-            else:
-                reasons.append(Reason(outcome.check, f"{limit}: holds with {measured.value:.3g}", False))
+                    continue
+                blocks = limit.severity > tier.worst and not limit.holds(measured.value)
+                word = "holds with" if limit.holds(measured.value) else "measured"
+                reasons.append(Reason(outcome.check, f"{limit}; {word} {measured}", blocks))
     return reasons
 
 
@@ -159,17 +167,23 @@ def _tier(name: str, tier: _Tier, known: dict[str, Tier]) -> Tier:
     """A tier adds to the one it inherits from; a limit on the same thing replaces the inherited one."""
     base = known.get(tier.inherits) if tier.inherits else None
     if tier.inherits and base is None:
-        raise InputError(f"tier {name} inherits from", got=tier.inherits, fix="name a tier written above it")
+        raise InputError(
+            f"tier {name} inherits from", got=tier.inherits, fix="name a tier written above it"
+        )
     limits = {(x.check, x.measurement, x.part): x for x in (base.limits if base else ())}
     limits |= {(x.check, x.measurement, x.part): _limit(x) for x in tier.limits}
     required = dict.fromkeys([*(base.required if base else ()), *tier.required])
-    return Tier(name, tuple(limits.values()), tuple(required), _severity(tier.worst), tier.max_age_days)
+    return Tier(
+        name, tuple(limits.values()), tuple(required), _severity(tier.worst), tier.max_age_days
+    )
 
 
 def _limit(raw: _Limit) -> Limit:
     told: dict[str, Any] = raw.model_dump()
     if raw.at_least is None and raw.at_most is None:
-        raise InputError(f"a limit on {raw.measurement}", got="no bound", fix="give at_least or at_most")
+        raise InputError(
+            f"a limit on {raw.measurement}", got="no bound", fix="give at_least or at_most"
+        )
     return Limit(**{**told, "severity": _severity(raw.severity)})
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
+from typing import Self
 
 import safetensors.torch
 from alembic import command
@@ -16,7 +17,6 @@ from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 from torch import Tensor
-from typing_extensions import Self
 
 from holdfast.core.assessment import Assessment
 from holdfast.core.errors import InputError
@@ -47,7 +47,9 @@ class Store:
         try:
             self._tensors.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError("the store's folder", got=error, fix="give a folder you may write to") from error
+            raise InputError(
+                "the store's folder", got=error, fix="give a folder you may write to"
+            ) from error
         self._engine = _connect(url or f"sqlite:///{folder / 'holdfast.db'}")
 
     @classmethod
@@ -59,7 +61,10 @@ class Store:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -128,7 +133,9 @@ class Store:
             row = session.scalar(query)
             if row is None:
                 what = "an assessment" if number is None else f"assessment {number}"
-                raise InputError(f"{what} in the store", got="none", fix="run `holdfast assess` first")
+                raise InputError(
+                    f"{what} in the store", got="none", fix="run `holdfast assess` first"
+                )
             return _assessments.validate_python(row.body)
 
     def put_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -143,10 +150,14 @@ class Store:
         """
         path = self._tensors / f"{digest}.safetensors"
         if not path.is_file():
-            raise InputError(f"tensor {digest[:12]}", got="no such file", fix=f"look in {self._tensors}")
+            raise InputError(
+                f"tensor {digest[:12]}", got="no such file", fix=f"look in {self._tensors}"
+            )
         body = path.read_bytes()
         if hashlib.sha256(body).hexdigest() != digest:
-            raise InputError(f"tensor {digest[:12]}", got="changed content", fix="delete it and assess again")
+            raise InputError(
+                f"tensor {digest[:12]}", got="changed content", fix="delete it and assess again"
+            )
         found: Tensor = safetensors.torch.load(body)["tensor"]
         return found
 
@@ -174,7 +185,9 @@ def _connect(url: str) -> Engine:
             command.upgrade(config, "head")
     except (DBAPIError, ImportError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError("the store's database", got=reason, fix="check HOLDFAST_DATABASE_URL") from error
+        raise InputError(
+            "the store's database", got=reason, fix="check HOLDFAST_DATABASE_URL"
+        ) from error
     return engine
 
 

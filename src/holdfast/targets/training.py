@@ -1,6 +1,7 @@
 """Recipes for PyTorch classifiers: one fresh model, or a whole bank of them at once."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -66,8 +67,9 @@ class ClassifierRecipe:
         """Scores (M, N', K) on `queries` of M models, model m trained on the rows where member[m].
 
         All models take their steps together under `torch.func.vmap`. Each sees its own rows in its
-        own order; sets of unequal size are cut to the smallest, so that the steps line up. Layers
-        with running statistics or dropout cannot be stacked and are trained one by one.
+        own order. Smaller sets are padded with rows of no weight, spread over all batches, so that
+        the steps line up and every member is trained on. Layers with running statistics or dropout
+        cannot be stacked and are trained one by one.
         """
         modules = [self.build(seed + m) for m in range(len(member))]
         if any(
@@ -119,31 +121,30 @@ def _bank(
     """Train all modules in step with Adam written out on stacked parameters."""
     params, buffers = stack_module_state(modules)
     base = modules[0].to("meta")
-    size = int(member.sum(1).min())
+    counts = member.sum(1)
+    size = int(counts.max())
     rng = torch.Generator().manual_seed(seed)
-    own = torch.stack(
-        [
-            row.nonzero().flatten()[torch.randperm(int(row.sum()), generator=rng)[:size]]
-            for row in member
-        ]
-    )
+    own = member.int().argsort(dim=1, descending=True, stable=True)[:, :size]
+    weight = (torch.arange(size) < counts.view(-1, 1)).float()  # padding counts nothing
     x, y = data.tensor, data.y
 
-    def loss(p: dict[str, Tensor], b: dict[str, Tensor], rows_x: Tensor, rows_y: Tensor) -> Tensor:
-        return cross_entropy(two_logits(functional_call(base, (p, b), (rows_x,))), rows_y)
+    def loss(
+        p: dict[str, Tensor], b: dict[str, Tensor], rows_x: Tensor, rows_y: Tensor, counted: Tensor
+    ) -> Tensor:
+        scores = two_logits(functional_call(base, (p, b), (rows_x,)))
+        losses = cross_entropy(scores, rows_y, reduction="none")
+        return (losses * counted).sum() / counted.sum().clamp(min=1)
 
     step = vmap(grad(loss), randomness="different")
     first = {k: torch.zeros_like(v) for k, v in params.items()}
     second = {k: torch.zeros_like(v) for k, v in params.items()}
     count = 0
     for epoch in range(recipe.epochs):
-        rate = (
-            recipe.rate * (1 + torch.cos(torch.tensor(torch.pi * epoch / recipe.epochs)).item()) / 2
-        )
+        rate = recipe.rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
         order = torch.stack([torch.randperm(size, generator=rng) for _ in modules])
         for columns in order.split(recipe.batch, dim=1):
             rows = own.gather(1, columns)
-            grads = step(params, buffers, x[rows], y[rows])
+            grads = step(params, buffers, x[rows], y[rows], weight.gather(1, columns))
             count += 1
             with torch.no_grad():
                 for k, g in grads.items():  # Adam: Kingma & Ba 2015, algorithm 1

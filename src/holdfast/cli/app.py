@@ -1,0 +1,162 @@
+"""The verbs. Heavy imports wait until a verb needs them, so that `--help` and `list` are quick."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.cli.opening import Source
+
+app = typer.Typer(
+    name="holdfast",
+    help="May this model go live, what breaks it, and what do we do about it?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="file.py:factory, model.onnx, model.skops, model.joblib, or http://host/v2/models/name"
+    ),
+]
+Weights = Annotated[str | None, typer.Option(help="safetensors file for a file.py:factory model")]
+Data = Annotated[
+    str,
+    typer.Option(
+        help="digits, breast-cancer, or a path: IDX, image folder or zip, npz, csv, parquet"
+    ),
+]
+Label = Annotated[str | None, typer.Option(help="label column of a table")]
+Sensitive = Annotated[
+    list[str] | None, typer.Option(help="sensitive column, kept from the model; may be repeated")
+]
+Trust = Annotated[bool, typer.Option("--trust", help="load a pickled model whose scan was clean")]
+Out = Annotated[Path, typer.Option(help="folder for the report")]
+Seed = Annotated[int, typer.Option(help="root of all random streams")]
+
+
+@app.command()
+def demo(out: Out = Path("runs/demo"), seed: Seed = 0) -> None:
+    """Train a digit classifier, break it, harden it, and let the policy judge both."""
+    from holdfast.cli.demo import run
+
+    run(out, seed)
+
+
+@app.command()
+def assess(  # noqa: PLR0913
+    model: Model,
+    data: Data,
+    weights: Weights = None,
+    label: Label = None,
+    sensitive: Sensitive = None,
+    profile: Annotated[
+        str, typer.Option(help="a shipped profile or a plan file")
+    ] = "image-classifier",
+    out: Out = Path("runs/latest"),
+    trust: Trust = False,
+    seed: Seed = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="check.key=value on top of the plan; may be repeated"),
+    ] = None,
+) -> None:
+    """Run every check of a profile that the model allows, and write the report.
+
+    Checks that are finished are not run again: after a kill, the same command goes on.
+    """
+    from holdfast.cli.assessing import run
+
+    source = Source(model, data, weights, label, tuple(sensitive or ()), trust)
+    run(source, profile, tuple(set_ or ()), out, seed)
+
+
+@app.command()
+def harden(
+    model: Model,
+    data: Data,
+    label: Label = None,
+    remedy: Annotated[str, typer.Option(help="id of a training defence")] = "evasion/pgd_training",
+    out: Out = Path("runs/hardened"),
+    seed: Seed = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="parameter=value of the remedy; may be repeated"),
+    ] = None,
+) -> None:
+    """Train the model anew with a defence; writes safetensors and ONNX."""
+    from holdfast.cli.hardening import run
+
+    run(Source(model, data, None, label), remedy, tuple(set_ or ()), out, seed)
+
+
+@app.command()
+def review(
+    number: Annotated[
+        int | None, typer.Argument(help="assessment number; the newest if left out")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="a shipped policy or a YAML file")] = "default",
+    tier: Annotated[str, typer.Option(help="risk tier: low, medium or high")] = "medium",
+    out: Annotated[
+        Path | None, typer.Option(help="write the report with this verdict here")
+    ] = None,
+) -> None:
+    """Let the policy decide from stored evidence; exits 1 when it says no."""
+    from holdfast.cli.reviewing import run
+
+    raise typer.Exit(run(number, policy, tier, out))
+
+
+@app.command()
+def report(
+    number: Annotated[
+        int | None, typer.Argument(help="assessment number; the newest if left out")
+    ] = None,
+    out: Out = Path("runs/latest"),
+) -> None:
+    """Write the report of a stored assessment again; runs nothing."""
+    from holdfast.cli.reviewing import rewrite
+
+    rewrite(number, out)
+
+
+@app.command()
+def scan(paths: Annotated[list[Path], typer.Argument(help="model files")]) -> None:
+    """Say what is in model files without loading them; exits 1 when one could run code."""
+    from holdfast.cli.scanning import run
+
+    raise typer.Exit(run(paths))
+
+
+@app.command("list")
+def list_(
+    domain: Annotated[str, typer.Argument(help="only this domain, such as evasion")] = "",
+    kind: Annotated[str, typer.Option(help="only this kind, such as EvasionAttack")] = "",
+) -> None:
+    """All methods."""
+    from holdfast.cli.listing import list_methods
+
+    list_methods(domain, kind)
+
+
+@app.command()
+def show(id_: Annotated[str, typer.Argument(metavar="ID", help="such as evasion/pgd")]) -> None:
+    """What a method does, what it needs, where it is from, and its settings."""
+    from holdfast.cli.listing import show_method
+
+    show_method(id_)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+) -> None:
+    """Holdfast: one security platform for machine-learning models."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"holdfast {installed('holdfast')}")
+        raise typer.Exit

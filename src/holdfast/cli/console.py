@@ -1,0 +1,114 @@
+"""What the terminal shows: tables, progress with the time left, one-line errors."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from holdfast.core.assessment import Assessment
+from holdfast.core.policy import Decision
+from holdfast.core.record import Status
+
+out = Console(highlight=False)
+log = Console(stderr=True, highlight=False)
+
+MARKS = {
+    Status.PASSED: "[green]passed[/]",
+    Status.FAILED: "[red]failed[/]",
+    Status.NOT_APPLICABLE: "[dim]not applicable[/]",
+    Status.ERROR: "[bold red]error[/]",
+}
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Bars on the error stream, so that piping the output stays clean."""
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", table_column=None),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=log,
+    )
+    with bar:
+        yield bar
+
+
+def outcome_table(assessment: Assessment) -> Table:
+    """One line per check: how it ended and why."""
+    table = Table(
+        title=f"{assessment.title}: {assessment.subject.model}", title_justify="left", box=None
+    )
+    table.add_column("check", style="bold", no_wrap=True)
+    table.add_column("result", no_wrap=True)
+    table.add_column("what was measured, or why not", overflow="fold")
+    for outcome in assessment.outcomes:
+        told = outcome.reason
+        if not told and outcome.record:
+            said = [m for m in outcome.record.measurements if m.name != "clean accuracy"]
+            told = "; ".join(str(m) for m in said[:2])
+        table.add_row(outcome.check, MARKS[outcome.status], _escape(told))
+    return table
+
+
+def verdict_lines(assessment: Assessment) -> Iterator[str]:
+    """The verdict and every reason against release; how many limits held."""
+    verdict = assessment.verdict
+    if verdict is None:
+        return
+    allowed = verdict.decision == Decision.ALLOW
+    word = "[bold green]ALLOW[/]" if allowed else "[bold red]BLOCK[/]"
+    yield f"{word}  {assessment.title} at {verdict.tier} risk"
+    for reason in verdict.reasons:
+        if reason.blocks:
+            yield f"  [red]x[/] {_escape(reason.check)}: {_escape(reason.text)}"
+    holds = sum(not r.blocks for r in verdict.reasons)
+    if holds:
+        yield f"  [dim]{holds} other limits were looked at and do not block[/]"
+
+
+def compare_table(
+    first: Assessment, second: Assessment, keys: Sequence[tuple[str, str, str]]
+) -> Table:
+    """Chosen measurements side by side; `keys` are (check, measurement, part)."""
+    table = Table(box=None)
+    table.add_column("measurement")
+    for each in (first, second):
+        table.add_column(each.title, justify="right")
+    for check, name, part in keys:
+        cells = [_cell(a, check, name, part) for a in (first, second)]
+        if any(cells):
+            label = f"{name} ({part})" if part else name
+            table.add_row(f"{label} [dim]{check}[/]", *cells)
+    return table
+
+
+def _cell(assessment: Assessment, check: str, name: str, part: str) -> str:
+    for outcome in assessment.outcomes:
+        if outcome.check == check and outcome.record:
+            found = outcome.record.find(name, part)
+            if found is not None:
+                interval = (
+                    ""
+                    if found.low is None or found.high is None
+                    else f" [dim][{found.low:.2f}, {found.high:.2f}][/]"
+                )
+                return f"{found.value:.3f}{interval}"
+    return ""
+
+
+def _escape(text: str) -> str:
+    """Names of models and files come from outside and must not be read as markup."""
+    return text.replace("[", "\\[")

@@ -1,0 +1,293 @@
+"""Known ways past pickle scanners, built opcode by opcode. Arguments are harmless; nothing is loaded.
+
+Each case is (name, file name, bytes, what a finding must name). Numbers are those of published
+bypass families: advisories of picklescan, fickling and modelscan, and the CVEs they belong to.
+"""
+
+# ruff: noqa: E501  # a table of cases
+
+import bz2
+import gzip
+import io
+import lzma
+import pickle
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+
+P2, P4 = b"\x80\x02", b"\x80\x04"
+MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def u(text: str) -> bytes:
+    """A string, by BINUNICODE."""
+    raw = text.encode()
+    return b"X" + struct.pack("<I", len(raw)) + raw
+
+
+def name(module: str, attribute: str) -> bytes:
+    """An import, by GLOBAL."""
+    return f"c{module}\n{attribute}\n".encode()
+
+
+def stacked(module: str, attribute: str) -> bytes:
+    """An import, by STACK_GLOBAL."""
+    return u(module) + u(attribute) + b"\x93"
+
+
+def call(module: str, attribute: str, *args: bytes) -> bytes:
+    """A call, by GLOBAL and REDUCE, without STOP."""
+    return name(module, attribute) + b"(" + b"".join(args) + b"tR"
+
+
+def pickled(*parts: bytes, header: bytes = P2) -> bytes:
+    return header + b"".join(parts) + b"."
+
+
+def calls(row: int, *targets: str) -> list[tuple[str, str, bytes, str]]:
+    """One case per callable, called with the string "true"; "module:a.b" is a dotted name."""
+    cases = []
+    for target in targets:
+        module, _, attribute = target.rpartition(":" if ":" in target else ".")
+        body = stacked(module, attribute) + b"(" + u("true") + b"tR"
+        cases.append(
+            (f"{row}: {target}", "model.pkl", pickled(body, header=P4), target.replace(":", "."))
+        )
+    return cases
+
+
+EVIL = pickled(call("os", "system", u("true")))
+SYSTEM = call("os", "system", u("true"))
+
+
+def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+    return out.getvalue()
+
+
+def legacy(obj: bytes = b"", sysinfo: bytes = b"", keys: bytes = b"", magic: bytes = b"") -> bytes:
+    """torch's format before 1.6: magic number, version, system, object and keys, then storages."""
+    plain = [pickle.dumps(each, 2) for each in (MAGIC, 1001, {"little_endian": True}, {}, [])]
+    given = (magic, b"", sysinfo, obj, keys)
+    return b"".join(new or old for new, old in zip(given, plain, strict=True))
+
+
+def joblib_array(count: int = 4, flags: bytes = b"K\x00", shape: bytes | None = None) -> bytes:
+    """The header that joblib writes before the bytes of a float64 array, without padding bytes."""
+    dtype = name("numpy", "dtype") + b"(" + u("f8") + b"\x89\x88tR"
+    state = b"(K\x03" + u("<") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xff" + flags + b"tb"
+    shape = shape or b"K" + bytes([count]) + b"\x85"
+    wrapper = name("joblib.numpy_pickle", "NumpyArrayWrapper") + b")\x81}("
+    body = u("subclass") + name("numpy", "ndarray") + u("shape") + shape + u("order") + u("C")
+    return wrapper + body + u("dtype") + dtype + state + u("allow_mmap") + b"\x88ub"
+
+
+def npy(content: bytes, version: int = 1, descr: str = "'|O'") -> bytes:
+    head = f"{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}\n".encode()
+    size = struct.pack("<H" if version == 1 else "<I", len(head))
+    return b"\x93NUMPY" + bytes([version, 0]) + size + head + content
+
+
+def frame(size: int, body: bytes) -> bytes:
+    return P4 + b"\x95" + struct.pack("<Q", size) + body
+
+
+CASES: list[tuple[str, str, bytes, str]] = [
+    *calls(1, "pip.main", "pip._internal.main"),
+    *calls(2, "importlib.import_module", "importlib._bootstrap.__import__"),
+    *calls(
+        3, "runpy.run_path", "runpy._run_code", "timeit.timeit", "timeit.main", "cProfile.run",
+        "cProfile.runctx", "profile.run", "pdb.run", "bdb:Bdb.run", "trace.Trace", "doctest.debug_script",
+    ),
+    *calls(
+        4, "ctypes.CDLL", "ctypes:cdll.LoadLibrary", "pydoc.locate", "pydoc.pipepager", "pty.spawn",
+        "operator.methodcaller", "operator.attrgetter",
+    ),
+    *calls(5, "pkgutil.resolve_name"),
+    *calls(8, "marshal.loads", "marshal.load", "types.FunctionType", "types.CodeType"),
+    *calls(
+        11, "mailcap.findmatch", "pipes.Template", "typing.get_type_hints", "typing._eval_type",
+        "dataclasses._create_fn", "operator.call", "functools.partial", "functools.reduce",
+    ),
+    *calls(
+        14, "torch.hub.load", "torch.hub.load_state_dict_from_url", "torch.load", "torch.serialization.load",
+        "torch.utils.collect_env.run", "torch.utils.bottleneck.__main__.run_cprofile",
+        "torch.utils._config_module.load_config", "torch.utils.cpp_extension.load_inline",
+        "torch.utils.data.datapipes.utils.decoder.basichandlers", "torch._dynamo.guards:GuardBuilder.get",
+        "torch._inductor.codecache.compile_file", "torch.fx.graph_module._forward_from_src",
+        "torch.fx.experimental.symbolic_shapes:ShapeEnv.evaluate_guards_expression",
+        "torch.jit.load", "torch.jit.unsupported_tensor_ops.execWrapper", "torch.package.PackageImporter",
+        "torch.distributed.rpc.rpc_sync", "torch.distributed.run.main", "torch.multiprocessing.spawn",
+        "torch.testing._internal.common_utils.run_tests", "torch.from_file", "torch.classes.load_library",
+        "torch.ops.load_library", "torch.nn.modules.module.importlib", "torch._utils._import_dotted_name",
+    ),
+    *calls(
+        19, "torch:os.system", "torch.nn:modules.module.sys.exit", "torch.serialization:os.system",
+        "numpy:f2py.os.system", "numpy:testing.os.popen", "collections:abc.sys.modules.get",
+        "sklearn.linear_model:_base.warnings.sys.exit", "joblib:os.system", "_codecs:__builtins__.eval",
+        "collections:OrderedDict.__class__", "builtins:str.join", "builtins:__builtins__.exec",
+    ),
+    ("20: BUILD writes into numpy.size", "m.pkl",
+     pickled(name("numpy", "size"), b"}(", u("__builtins__"), u("x"), b"ub"), "numpy.size"),
+    ("20: BUILD writes into an allowed class", "m.pkl",
+     pickled(name("numpy", "dtype"), b"}(", u("type"), u("x"), b"ub"), "numpy.dtype"),
+    ("20: BUILD writes into an allowed function", "m.pkl",
+     pickled(name("torch._utils", "_rebuild_tensor_v2"), b"}(", u("__code__"), u("x"), b"ub"),
+     "_rebuild_tensor_v2"),
+    ("21: PUT after another string was dropped", "m.pkl",
+     pickled(u("os"), u("collections"), b"0q\x000", u("system"), u("OrderedDict"), b"0q\x010",
+             b"h\x00h\x01\x93(", u("true"), b"tR", header=P4), "os.system"),
+    ("21: MEMOIZE after another string was dropped", "m.pkl",
+     pickled(u("os"), u("collections"), b"0\x940", u("system"), u("Counter"), b"0\x940",
+             b"h\x00h\x01\x93(", u("true"), b"tR", header=P4), "os.system"),
+    ("21: text PUT of a duplicate", "m.pkl",
+     pickled(u("os"), b"2p7\n00", u("system"), b"p8\n0g7\ng8\n\x93(", u("true"), b"tR", header=P4), "os.system"),
+    ("21: a memo entry that is overwritten", "m.pkl",
+     pickled(u("collections"), b"q\x00", u("os"), b"q\x0000", b"h\x00", u("system"), b"\x93(", u("true"), b"tR",
+             header=P4), "os.system"),
+    ("22: STACK_GLOBAL with a missing memo entry", "m.pkl",
+     pickled(b"h\x07", u("system"), b"\x93(", u("true"), b"tR", header=P4), "malformed"),
+    ("22: memo key True, which is 1", "m.pkl",
+     pickled(u("os"), b"q\x010", b"g01\n", u("system"), b"\x93(", u("true"), b"tR", header=P4), "os.system"),
+    ("22: STACK_GLOBAL of numbers", "m.pkl", pickled(b"K\x01K\x02\x93", header=P4), "cannot be read"),
+    ("23: a name joined at load time", "m.pkl",
+     pickled(stacked("builtins", "str.join"), b"(", u(""), b"(", u("o"), u("s"), b"ttR",
+             u("system"), b"\x93(", u("true"), b"tR", header=P4), "cannot be read"),
+    ("23: a name decoded at load time", "m.pkl",
+     pickled(call("_codecs", "decode", u("bf"), u("rot13")), u("system"), b"\x93(", u("true"), b"tR", header=P4),
+     "_codecs.decode"),
+    ("23: a name encoded at load time", "m.pkl",
+     pickled(call("_codecs", "encode", u("bf"), u("rot13")), u("system"), b"\x93(", u("true"), b"tR", header=P4),
+     "codec"),
+    ("23: escapes in a text string", "m.pkl",
+     pickled(b"V\\u006f\\u0073\n", b"Vsyst\\u0065m\n", b"\x93(", u("true"), b"tR", header=P4), "os.system"),
+    ("23: escapes in a quoted string", "m.pkl",
+     pickled(b"S'\\x6fs'\n", b"S'system'\n", b"\x93(", u("true"), b"tR", header=P4), "os.system"),
+    ("23: names as SHORT_BINSTRING", "m.pkl",
+     pickled(b"U\x02osU\x06system\x93(", u("true"), b"tR", header=P4), "os.system"),
+    ("24: extension registry", "m.pkl",
+     pickled(call("copyreg", "add_extension", u("os"), u("system"), b"K\x07"), b"0\x82\x07(", u("true"), b"tR"),
+     "extension 7"),
+    ("25: INST", "m.pkl", b"(" + u("true") + b"ios\nsystem\n.", "os.system"),
+    ("25: INST whose line does not end", "m.pkl", b"(" + u("true") + b"ios\nsystem!", "os.system"),
+    ("25: OBJ", "m.pkl", pickled(b"(", name("os", "system"), u("true"), b"o"), "os.system"),
+    ("25: NEWOBJ", "m.pkl", pickled(name("subprocess", "Popen"), b"(", u("true"), b"t\x81"), "subprocess.Popen"),
+    ("25: NEWOBJ_EX", "m.pkl",
+     pickled(name("subprocess", "Popen"), b"(", u("true"), b"t}\x92", header=P4), "subprocess.Popen"),
+    ("25: BUILD brings its own __setstate__", "m.pkl",
+     pickled(name("collections", "OrderedDict"), b")R}(", u("__setstate__"), name("numpy", "log"), b"ub",
+             u("true"), b"b"), "__setstate__"),
+    ("25: BUILD brings its own append", "m.pkl",
+     pickled(name("collections", "deque"), b")R}(", u("append"), name("torch.nn.modules.linear", "Linear"), b"ub",
+             b"K\x01a"), "append"),
+    ("26: REDUCE, then POP", "m.pkl", pickled(SYSTEM, b"0N"), "os.system"),
+    ("26: OBJ, then POP", "m.pkl", pickled(b"(", name("os", "system"), u("true"), b"o0N"), "os.system"),
+    ("26: REDUCE, then POP_MARK", "m.pkl", pickled(b"(", SYSTEM, b"1N"), "os.system"),
+    ("27: REDUCE and BUILD with an unlisted module", "m.pkl",
+     pickled(call("lovely_package", "helper", u("x")), b"}(", u("a"), u("b"), b"ub"), "lovely_package.helper"),
+    ("28: broken after the payload: no STOP", "m.pkl", P2 + SYSTEM, "os.system"),
+    ("28: broken after the payload: bad opcode", "m.pkl", P2 + SYSTEM + b"\xff\xff", "os.system"),
+    ("28: broken after the payload: empty stack", "m.pkl", P2 + SYSTEM + b"000.", "os.system"),
+    ("28: broken after the payload: cut string", "m.pkl", P2 + SYSTEM + b"X\xff\xff\x00\x00abc", "os.system"),
+    ("28: broken before any payload", "m.pkl", P2 + b"K\x01\xff" + SYSTEM + b".", "malformed"),
+    ("29: second of two pickles", "m.pkl", pickle.dumps([1, 2]) + EVIL, "os.system"),
+    ("29: third pickle, of protocol 0", "m.pkl",
+     pickle.dumps(1) + pickle.dumps({}) + b"cos\nsystem\n(Vtrue\ntR.", "os.system"),
+    ("29: a pickle behind torch's archive of numbers", "m.pt", legacy() + EVIL, "os.system"),
+    ("30: a frame longer than the file", "m.pkl", frame(10**6, SYSTEM + b"."), "os.system"),
+    ("30: a frame shorter than its content", "m.pkl", frame(2, SYSTEM + b"."), "os.system"),
+    ("30: a frame within a frame", "m.pkl", frame(40, b"N0" + b"\x95" + b"\x01" + bytes(7) + SYSTEM + b"."),
+     "os.system"),
+    *[(f"34: plain pickle named {suffix}", f"weights{suffix}", EVIL, "os.system")
+      for suffix in (".bin", ".pt", ".ckpt", ".pth", ".safetensors", ".json", ".txt", ".npy", "")],
+    ("40: a text member of a torch archive", "m.pt",
+     zipped({"a/data.pkl": pickle.dumps({}), "a/notes.txt": EVIL}), "os.system"),
+    ("40: a storage member of a torch archive", "m.pt",
+     zipped({"a/data.pkl": pickle.dumps({}), "a/data/0": EVIL}), "os.system"),
+    ("40: a protocol 0 storage member", "m.pt",
+     zipped({"a/data.pkl": pickle.dumps({}), "a/data/0": b"cos\nsystem\n(Vtrue\ntR."}), "os.system"),
+    ("40: a packed member without suffix", "m.zip", zipped({"weights": EVIL}, zipfile.ZIP_DEFLATED), "os.system"),
+    ("42: torch legacy, payload in the object", "m.pt", legacy(obj=EVIL), "os.system"),
+    ("42: torch legacy, payload in the system info", "m.pt", legacy(sysinfo=EVIL), "os.system"),
+    ("42: torch legacy, payload in the keys", "m.pt", legacy(keys=EVIL), "os.system"),
+    ("43: magic number from eval", "m.pt",
+     legacy(magic=pickled(call("builtins", "eval", u(str(MAGIC))), header=P4)), "builtins.eval"),
+    ("47: behind an inline array", "m.joblib", pickled(joblib_array(), bytes(32), b"0", SYSTEM), "os.system"),
+    ("47: within an inline array, for pickle.load", "m.joblib",
+     pickled(joblib_array(6), (b"0" + SYSTEM + b"." + bytes(48))[:48]), "os.system"),
+    ("47: within an inline array of objects", "m.joblib",
+     pickled(joblib_array().replace(u("f8"), u("O8")).replace(b"K\x00tb", b"K\x3ftb"), EVIL), "os.system"),
+    ("47: flags that turn numbers into objects", "m.joblib", pickled(joblib_array(flags=b"K\x3f"), EVIL),
+     "contradict"),
+    ("47: a shape that is made at load time", "m.joblib",
+     pickled(joblib_array(shape=call("builtins", "tuple", b"]K\x04a")), bytes(32)), "shape"),
+    ("48: zlib", "m.joblib", zlib.compress(EVIL), "os.system"),
+    ("48: gzip", "m.joblib", gzip.compress(EVIL), "os.system"),
+    ("48: bz2", "m.joblib", bz2.compress(EVIL), "os.system"),
+    ("48: xz", "m.joblib", lzma.compress(EVIL), "os.system"),
+    ("48: lzma", "m.joblib", lzma.compress(EVIL, lzma.FORMAT_ALONE), "os.system"),
+    ("48: gzip in gzip", "m.pkl.gz", gzip.compress(gzip.compress(EVIL)), "os.system"),
+    ("48: second gzip stream", "m.joblib", gzip.compress(pickle.dumps(1)) + gzip.compress(EVIL), "os.system"),
+    ("48: cut gzip stream", "m.joblib", gzip.compress(EVIL)[:-9], "os.system"),
+    ("49: npy version 1 with objects", "m.npy", npy(EVIL), "os.system"),
+    ("49: npy version 3 with objects", "m.npy", npy(EVIL, 3), "os.system"),
+    ("49: npy of a structure with objects", "m.npy", npy(EVIL, descr="[('a', '<f4'), ('b', '|O')]"), "os.system"),
+    ("49: npz with objects", "m.npz", zipped({"a.npy": npy(EVIL)}), "os.system"),
+    ("49: packed npz with objects", "m.npz", zipped({"a.npy": npy(EVIL)}, zipfile.ZIP_DEFLATED), "os.system"),
+    ("49: a pickle behind an array", "m.npy", npy(bytes(8), descr="'<f8'") + EVIL, "os.system"),
+]  # fmt: skip
+
+MISUSES: list[tuple[str, str, bytes, str]] = [
+    *calls(0, "sklearn.utils._joblib.load", "sklearn.externals.joblib.load", "sklearn.datasets.fetch_openml",
+           "sklearn.linear_model.make_dataset", "scipy.stats._continuous_distns.norm_gen", "numpy.load",
+           "sklearn.metrics._classification.accuracy_score", "numpy.log", "pandas.eval", "lovely.function"),
+    ("Python 2 name of eval", "m.pkl", pickled(call("__builtin__", "eval", u("1"))), "builtins.eval"),
+    ("Python 2 name of subprocess", "m.pkl", pickled(call("commands", "getoutput", u("true"))), "subprocess"),
+    ("_reconstruct of a class that is no array", "m.pkl",
+     pickled(call("numpy.core.multiarray", "_reconstruct", name("collections", "deque"), b"K\x00\x85", u("b"))),
+     "_reconstruct"),
+    ("scalar of what is no dtype", "m.pkl",
+     pickled(call("numpy.core.multiarray", "scalar", u("f8"), b"U\x08" + bytes(8))), "scalar"),
+    ("_reconstructor of a function", "m.pkl",
+     pickled(call("copyreg", "_reconstructor", name("numpy", "log"), name("builtins", "object"), b"N")),
+     "_reconstructor"),
+    ("__newobj__ of a function", "m.pkl", pickled(call("copyreg", "__newobj__", name("numpy", "log"))), "__newobj__"),
+    ("_ufunc_reconstruct of anything", "m.pkl",
+     pickled(call("numpy._core", "_ufunc_reconstruct", u("os"), u("system"))), "_ufunc_reconstruct"),
+    ("a generator that calls what it is told", "m.pkl",
+     pickled(call("numpy.random._pickle", "__generator_ctor", u("x"), name("pathlib", "Path"))), "__generator_ctor"),
+    ("_rebuild_from_type_v2 of a class", "m.pkl",
+     pickled(call("torch._tensor", "_rebuild_from_type_v2", name("pathlib", "Path"), name("torch", "Tensor"),
+                  b")", b"}")), "_rebuild_from_type_v2"),
+    ("a call with arguments made at load time", "m.pkl",
+     pickled(name("numpy.core.multiarray", "_reconstruct"), call("builtins", "tuple", b"]"), b"R"), "_reconstruct"),
+    ("a checked callable kept for later", "m.pkl",
+     pickled(b"]", name("copyreg", "_reconstructor"), b"a"), "_reconstructor"),
+    ("a call of what a call gave", "m.pkl",
+     pickled(call("collections", "deque"), b"(", u("x"), b"tR"), "made at load time"),
+    ("torch file within a pickle", "m.pkl",
+     pickled(name("torch.storage", "_load_from_bytes"), b"C", bytes([len(EVIL)]), EVIL, b"\x85R", header=P4),
+     "os.system"),
+    ("torch file as text within a pickle", "m.pkl",
+     pickled(name("torch.storage", "_load_from_bytes"),
+             call("_codecs", "encode", u(EVIL.decode("latin-1")), u("latin1")), b"\x85R"), "os.system"),
+    ("torch file made at load time", "m.pkl",
+     pickled(name("torch.storage", "_load_from_bytes"), call("builtins", "bytes", b"K\x04"), b"\x85R"),
+     "made at load time"),
+    ("a persistent id in a plain pickle", "m.pkl", pickled(u("os.system"), b"Q"), "persistent id"),
+    ("bytes behind the pickle", "m.pkl", pickle.dumps(1) + b"\x00\x01\x02", "after the last pickle"),
+    ("a wrong storage in torch's old format", "m.pt", legacy(keys=pickle.dumps(["7"], 2)) + bytes(8), "storage"),
+    ("a dtype of no fixed size", "m.joblib",
+     pickled(joblib_array().replace(u("f8"), u("V8")).replace(b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+             b"J\x08\x00\x00\x00J\x01\x00\x00\x00K\x01tb"), bytes(32)), "contradict"),
+    ("an empty file", "m.pkl", b"", "neither a pickle"),
+    ("random bytes", "m.dat", np.random.default_rng(0).bytes(400), "neither a pickle"),
+    ("a zip archive of text", "m.zip", zipped({"readme.txt": b"hello"}), "no part is a pickle"),
+    ("a cut zip archive", "m.pt", zipped({"a/data.pkl": pickle.dumps({})})[:-30], "zip archive"),
+    ("a gzip file of text", "m.gz", gzip.compress(b"hello there"), "no pickle"),
+]  # fmt: skip
