@@ -91,16 +91,13 @@ def test_a_service_is_a_black_box(
     holdfast: Command, tmp_path: Path, digits_weights: Path, small_plan: Path
 ) -> None:
     onnx = digits_weights.with_suffix(".onnx")
-    server = subprocess.Popen(
-        [sys.executable, str(ROOT / "examples" / "serve_digits.py"), str(onnx), "--port", "0"],
-        stdout=subprocess.PIPE, text=True, env=environment(),
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        url = server.stdout.readline().split()[-1]
-        got = outcomes(holdfast, tmp_path, small_plan, "--model", url)
-    finally:
-        server.terminate()
-        server.wait()
+    command = [sys.executable, str(ROOT / "examples" / "serve_digits.py"), str(onnx), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[-1]
+            got = outcomes(holdfast, tmp_path, small_plan, "--model", url)
+        finally:
+            server.terminate()
     assert ran(got) >= BLACK_BOX | SCORED
     assert all(got[check][0] == "not applicable" and got[check][1] for check in WHITE_BOX)

@@ -229,20 +229,20 @@ def test_a_melody_is_made_to_say_any_string_within_a_budget_that_noise_cannot_us
 
 
 def test_a_speech_assessment_counts_targets_reached_and_shows_its_controls(listener) -> None:
-    data = melodies(12, 2)
+    data = melodies(8, 2)
     case = Case(listener, data, ThreatModel("Gradients", True, "linf", (0.0, 0.03)))
-    evidence = assess(AudioTargeted(steps=100), case, Run())
+    evidence = assess(AudioTargeted(steps=60), case, Run())
     found = {(m.name, m.part): m for m in evidence.measurements}
     right = int((Transcript(ctc.transcripts(data.y)).degree(listener.answer(data.x)) == 1).sum())
-    assert found["clean accuracy", ""].value == right / 12
+    assert found["clean accuracy", ""].value == right / 8
     assert found["targets reached", "eps=0"].value == 0
-    assert found["robust accuracy", "eps=0"].value == right / 12
-    assert found["accuracy under random noise", "eps=0"].value == right / 12
+    assert found["robust accuracy", "eps=0"].value == right / 8
+    assert found["accuracy under random noise", "eps=0"].value == right / 8
     assert found["targets reached", "eps=0.03"].value > 0.6
     assert found["targets reached", "eps=0.03"].n == right
     assert found["targets reached by random noise", "eps=0.03"].value < 0.2
     reached = found["targets reached", "eps=0.03"].value * right
-    assert found["robust accuracy", "eps=0.03"].value == pytest.approx((right - reached) / 12)
+    assert found["robust accuracy", "eps=0.03"].value == pytest.approx((right - reached) / 8)
     shown = evidence.tensors["labels"]
     assert torch.equal(evidence.tensors["answers"][:, : shown.shape[1]] * (shown > 0), shown)
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from holdfast.ops import balls
 from holdfast.ops.boundary import Boundary
 
 
@@ -41,6 +42,24 @@ def test_the_normal_points_into_the_region(norm: str) -> None:
     at, rows, delta = 0.1 * normal.expand(4, 16), torch.arange(4), torch.full((4,), 0.05)
     found = edge.normal(at, rows, delta, 4000, torch.Generator().manual_seed(0))
     assert (torch.cosine_similarity(found, normal.expand(4, 16)) > 0.97).all()
+
+
+def test_the_baseline_sharpens_the_normal_where_most_answers_agree() -> None:
+    edge, normal = half_space("l2", 16)
+    at = (0.1 + 0.3 * 0.25) * normal.expand(200, 16)  # nine in ten probes at 0.25 still hold
+    rows, delta = torch.arange(200), torch.full((200,), 0.25)
+    found = edge.normal(at, rows, delta, 100, torch.Generator().manual_seed(0))
+    u = balls.steepest(
+        torch.empty(200, 100, 16).normal_(generator=torch.Generator().manual_seed(0)).flatten(0, 1),
+        "l2",
+    )
+    points = at.repeat_interleave(100, 0) + 0.25 * u
+    sign = edge.reached(points, rows.repeat_interleave(100)).float() * 2 - 1
+    plain = (sign.unsqueeze(1) * u).view(200, 100, 16).sum(1)
+    with_it, without = (
+        torch.cosine_similarity(v, normal.expand(200, 16)).mean() for v in (found, plain)
+    )
+    assert with_it > without + 0.05
 
 
 def test_the_normal_has_the_right_sign_where_all_answers_agree() -> None:

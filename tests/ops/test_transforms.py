@@ -42,6 +42,11 @@ def test_a_quarter_turn_is_a_quarter_turn() -> None:
     assert torch.allclose(turned[3:6, 3:6], torch.rot90(SQUARE[0], -1), atol=1e-5)
 
 
+def test_a_turned_patch_stays_at_its_place() -> None:
+    turned = placed([1.0, -1.0, torch.pi / 2, 1.0])
+    assert torch.allclose(turned[:3, 6:], torch.rot90(SQUARE[0], -1), atol=1e-5)
+
+
 def test_half_the_scale_is_a_quarter_of_the_area() -> None:
     patch = torch.ones(1, 8, 8)
     full, half = (placed([0.0, 0.0, 0.0, scale], patch, 16).sum() for scale in (1.0, 0.5))

@@ -65,18 +65,22 @@ def judge(record: Record, title: str, limits: Sequence[Limit]) -> Outcome:
                 reasons.append(f"{limit}, {got}")
     status = Status.FAILED if reasons else Status.PASSED
     return Outcome(
-        record.check, record.method, title, status, "; ".join(reasons), tuple(findings), record
+        record.check,
+        record.method,
+        title,
+        status,
+        "; ".join(reasons),
+        tuple(findings),
+        record,
+        threat(record.method).property,
+        threat(record.method).stage,
     )
 
 
-def not_applicable(check: str, method: str, title: str, reason: str) -> Outcome:
-    """A check that could not be run on this model."""
-    return Outcome(check, method, title, Status.NOT_APPLICABLE, reason)
-
-
-def broke(check: str, method: str, title: str, reason: str) -> Outcome:
-    """A check that was begun and failed to finish; never counted as passed."""
-    return Outcome(check, method, title, Status.ERROR, reason)
+def unjudged(check: str, method: str, title: str, status: Status, reason: str) -> Outcome:
+    """A check without a record: not applicable to this model, or it broke; never a pass."""
+    known = threat(method)
+    return Outcome(check, method, title, status, reason, property=known.property, stage=known.stage)
 
 
 def _broken(record: Record, limit: Limit, measured: Measurement | None) -> Finding:

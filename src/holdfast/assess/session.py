@@ -10,7 +10,7 @@ from holdfast.assess import judge
 from holdfast.assess.execute import Opened, key
 from holdfast.assess.plan import Check, Plan
 from holdfast.core.policy import Limit
-from holdfast.core.record import Outcome, Record
+from holdfast.core.record import Outcome, Record, Status
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def outcomes(
         result, title = results[check.id], titles.get(check.method, check.method)
         if result.record is not None:
             judged.append(judge.judge(result.record, title, limits))
-        elif result.error:
-            judged.append(judge.broke(check.id, check.method, title, result.error))
         else:
-            judged.append(judge.not_applicable(check.id, check.method, title, result.reason))
+            status = Status.ERROR if result.error else Status.NOT_APPLICABLE
+            reason = result.error or result.reason
+            judged.append(judge.unjudged(check.id, check.method, title, status, reason))
     return tuple(judged)

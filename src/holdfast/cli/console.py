@@ -80,18 +80,17 @@ def verdict_lines(assessment: Assessment) -> Iterator[str]:
 
 
 def compare_table(
-    first: Assessment, second: Assessment, keys: Sequence[tuple[str, str, str]]
+    first: Assessment, second: Assessment, keys: Sequence[tuple[str, str, str, str]]
 ) -> Table:
-    """Chosen measurements side by side; `keys` are (check, measurement, part)."""
+    """Chosen measurements side by side; `keys` are (label, check, measurement, part)."""
     table = Table(box=None)
-    table.add_column("measurement")
+    table.add_column("")
     for each in (first, second):
-        table.add_column(each.title, justify="right")
-    for check, name, part in keys:
+        table.add_column(each.title.lower(), justify="right", no_wrap=True)
+    for label, check, name, part in keys:
         cells = [_cell(a, check, name, part) for a in (first, second)]
         if any(cells):
-            label = f"{name} ({part})" if part else name
-            table.add_row(f"{label} [dim]{check}[/]", *cells)
+            table.add_row(label, *cells)
     return table
 
 

@@ -210,6 +210,8 @@ class Outcome:
         reason: why it failed, was not applicable or broke; empty when it passed.
         findings: what a reader should know.
         record: the evidence, None when nothing was run.
+        property: the security property the check is about, None where its domain says it.
+        stage: the life-cycle stage where a failure is mended, likewise.
     """
 
     check: str
@@ -219,3 +221,5 @@ class Outcome:
     reason: str = ""
     findings: tuple[Finding, ...] = ()
     record: Record | None = None
+    property: Property | None = None
+    stage: Stage | None = None

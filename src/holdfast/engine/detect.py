@@ -114,7 +114,8 @@ def assess(method: Detector[Any], case: Case, run: Run) -> Evidence:
     own, setting, rest = (case.test.take(part) for part in order.tensor_split(cuts))
     if len(setting) < 1 / ALARMS:
         raise NotApplicable(f"needs at least {4 / ALARMS:g} clean rows to set a threshold")
-    detector = method.fit(view(method, target, ledger), own, run.generator("fit"))
+    known = own.with_rows(own.tensor.to(run.device), own.y.to(run.device))
+    detector = method.fit(view(method, target, ledger), known, run.generator("fit"))
     limit = threshold(suspicion(detector, setting.tensor, run))
     clean = suspicion(detector, rest.tensor, run)
 
@@ -152,7 +153,10 @@ def assess(method: Detector[Any], case: Case, run: Run) -> Evidence:
         "answers": answers(target, aware[shown], run),
     }  # fmt: skip
     spent = (forwards + ledger.forwards, backwards)
-    return Evidence(tuple(measurements), tensors, len(x), *spent)
+    note = (
+        f"attacked at {case.threat.measure} budget {budget.eps:g}, the largest of those asked for"
+    )
+    return Evidence(tuple(measurements), tensors, len(x), *spent, (note,))
 
 
 def _area(attacked: Tensor, clean: Tensor, part: str) -> Measurement:

@@ -167,7 +167,8 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     for eps in case.threat.eps:
         part = f"eps={eps:g}"
         measurements.append(rate("robust accuracy", int((radius > eps).sum()), len(data), part))
-        noisy = target.space.random(x, Budget(measure, eps), run.generator("control", eps))
+        rng = run.generator("control", eps)
+        noisy = target.space.random(x.to(run.device), Budget(measure, eps), rng)
         kept = int((answers(target, noisy, run) == goal.labels).sum())
         measurements.append(rate("accuracy under random noise", kept, len(data), part))
     fallen = radius[radius.isfinite()]

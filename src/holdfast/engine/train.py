@@ -39,6 +39,7 @@ def train(
         heard: told every measurement that the defence yields.
     """
     module = recipe.build(run.seed).to(run.device)
+    data = data.with_rows(data.tensor.to(run.device), data.y.to(run.device))
     epochs, seen = int(getattr(method, "epochs", 0)), set()
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -65,7 +66,9 @@ def assess(method: TrainingDefence, case: Case, run: Run) -> Evidence:
     start = perf_counter()
     plain = cast(Any, recipe.train(data, run.seed))
     middle = perf_counter()
-    defended = cast(Any, recipe.wrap(train(method, recipe, data, run)))
+    said: dict[str, Measurement] = {}
+    module = train(method, recipe, data, run, lambda m: said.update({m.name: m}))
+    defended = cast(Any, recipe.wrap(module))
     ratio = (perf_counter() - middle) / max(1e-9, middle - start)
     measurements, tensors, forwards, backwards = [], {}, 0, 0
     for target, suffix in ((defended, ""), (plain, " (undefended)")):
@@ -85,4 +88,5 @@ def assess(method: TrainingDefence, case: Case, run: Run) -> Evidence:
                     "answers": answers(target, got.x[shown], run),
                 }  # fmt: skip
     measurements.append(Measurement("training time ratio", ratio, 1))
+    measurements += said.values()  # the last of each, such as the privacy loss "epsilon"
     return Evidence(tuple(measurements), tensors, len(test), forwards, backwards)

@@ -33,6 +33,7 @@ def craft(
 ) -> Crafted:
     """Let the method make its change from `data`, within the allowance of passes per row."""
     ledger, delta, total = Ledger(run.queries, active=len(data)), None, getattr(method, "steps", 0)
+    data = data.with_rows(data.tensor.to(run.device), data.y.to(run.device))
     made = method.craft(view(method, target, ledger), data, wanted, run.generator("craft"))
     try:
         for step, delta in enumerate(made):  # noqa: B007  # the last one counts

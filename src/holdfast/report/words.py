@@ -105,13 +105,15 @@ def family(outcome: Outcome) -> str:
 
 
 def properties(outcome: Outcome) -> set[Property]:
-    """The properties that a check speaks of: those of its findings, or its family's own."""
-    return {finding.property for finding in outcome.findings} or {FAMILIES[family(outcome)][1]}
+    """The properties that a check speaks of: those of its findings, its own, or its family's."""
+    own = outcome.property or FAMILIES[family(outcome)][1]
+    return {finding.property for finding in outcome.findings} or {own}
 
 
 def stages(outcome: Outcome) -> set[Stage]:
-    """The stages that a check speaks of: those of its findings, or its family's own."""
-    return {finding.stage for finding in outcome.findings} or {FAMILIES[family(outcome)][2]}
+    """The stages that a check speaks of: those of its findings, its own, or its family's."""
+    own = outcome.stage or FAMILIES[family(outcome)][2]
+    return {finding.stage for finding in outcome.findings} or {own}
 
 
 def worst(findings: list[Finding]) -> Severity | None:

@@ -47,14 +47,13 @@ class PGDTraining(TrainingDefence):
         self, module: nn.Module, recipe: TorchRecipe, data: Dataset, rng: Generator
     ) -> Iterator[Measurement]:
         target = cast(Gradients, recipe.wrap(module))
-        device = next(module.parameters()).device
-        x, y = data.tensor.to(device), data.y.to(device)
+        x, y = data.tensor, data.y
         adam = torch.optim.Adam(module.parameters(), self.rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.epochs)
         for epoch in range(1, self.epochs + 1):
             eps = self.eps * min(1.0, epoch / max(1.0, self.ramp * self.epochs))
             losses, correct = x.new_zeros(()), 0
-            for rows in torch.randperm(len(y), generator=rng, device=device).split(self.batch):
+            for rows in torch.randperm(len(y), generator=rng, device=y.device).split(self.batch):
                 adv = self._worst(target, x[rows], y[rows], eps, rng)
                 module.train()
                 raw = two_logits(module(adv))
