@@ -25,6 +25,16 @@ def test_a_broken_limit_fails_with_a_finding_that_holds_the_evidence() -> None:
     assert "0.1" in outcome.reason
 
 
+def test_a_finding_says_what_to_run_next() -> None:
+    catalogue.load_all()
+    (finding,) = judge(RECORD, "PGD", [LIMIT], "--model m.py:build --data digits").findings
+    assert finding.command == (
+        "holdfast harden --model m.py:build --data digits --remedy evasion/pgd_training"
+    )
+    (finding,) = judge(RECORD, "PGD", [LIMIT]).findings
+    assert finding.command == "holdfast show evasion/pgd_training"
+
+
 def test_a_limit_that_holds_passes() -> None:
     outcome = judge(RECORD, "PGD", [replace(LIMIT, at_least=0.1)])
     assert outcome.status == Status.PASSED

@@ -9,6 +9,7 @@ from torch import nn
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import InputError, NotApplicable
 from holdfast.core.record import Measurement
+from holdfast.engine.train import train as fit
 from holdfast.ops.accounting import ORDERS, epsilon, renyi
 from holdfast.privacy.defences.dp_sgd import DPSGD
 from holdfast.targets.training import ClassifierRecipe
@@ -108,8 +109,8 @@ def test_it_learns_repeats_itself_and_leaves_nothing_behind(digits) -> None:
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.1), nn.Linear(32, 10))
     )
     method, before = DPSGD(epochs=4), torch.random.get_rng_state()
-    modules = [recipe.build(0), recipe.build(0)]
-    losses = [[*method.train(m, recipe, train, generator())] for m in modules]
+    losses: list[list[Measurement]] = [[], []]
+    modules = [fit(method, recipe, train, Run(seed=0), heard.append) for heard in losses]
     assert torch.equal(torch.random.get_rng_state(), before)
     assert losses[0] == losses[1]
     for one, other in zip(modules[0].parameters(), modules[1].parameters(), strict=True):

@@ -9,6 +9,7 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from holdfast.core.method import REGISTRY
 from holdfast.core.policy import Limit
 from holdfast.core.record import (
     Finding,
@@ -47,20 +48,26 @@ def threat(method: str) -> Threat:
     return threats().get(method) or threats().get(domain) or threats()["trust"]
 
 
-def judge(record: Record, title: str, limits: Sequence[Limit]) -> Outcome:
+def judge(record: Record, title: str, limits: Sequence[Limit], options: str = "") -> Outcome:
     """Compare a record with the limits that name its check or method.
 
     A limit whose measurement is missing from the record breaks it: no evidence is never a pass.
     Without any limit a check passes when its method found nothing worse than low severity.
+
+    Args:
+        record: the evidence.
+        title: the method's title.
+        limits: bounds of a tier.
+        options: how the model is named on a command line, for what to run next.
     """
-    findings = [_with_command(f, record) for f in record.findings]
+    findings = [_with_command(f, options) for f in record.findings]
     reasons = [f.title for f in record.findings if f.severity >= Severity.MEDIUM]
     for limit in limits:
         if not limit.concerns(record.check, record.method):
             continue
         for measured in limit.select(record):
             if measured is None or not limit.holds(measured.value):
-                findings.append(_broken(record, limit, measured))
+                findings.append(_with_command(_broken(record, limit, measured), options))
                 got = f"got {measured}" if measured else "not measured"
                 reasons.append(f"{limit}, {got}")
     status = Status.FAILED if reasons else Status.PASSED
@@ -88,7 +95,7 @@ def _broken(record: Record, limit: Limit, measured: Measurement | None) -> Findi
     got = f"Measured: {measured}." if measured else "It was not measured."
     part = measured.part if measured else limit.part
     slug = "-".join([*limit.measurement.split(), *part.split()])
-    finding = Finding(
+    return Finding(
         rule=f"{record.check}/{slug}",
         severity=limit.severity,
         title=known.title,
@@ -100,7 +107,6 @@ def _broken(record: Record, limit: Limit, measured: Measurement | None) -> Findi
         refs=known.refs,
         remedies=known.remedies,
     )
-    return _with_command(finding, record)
 
 
 def _evidence(record: Record, measured: Measurement | None) -> tuple[Measurement, ...]:
@@ -111,7 +117,13 @@ def _evidence(record: Record, measured: Measurement | None) -> tuple[Measurement
     return (measured, *others[:5])
 
 
-def _with_command(finding: Finding, record: Record) -> Finding:
+def _with_command(finding: Finding, options: str) -> Finding:
+    """Training anew when a remedy does that and the model is known, else a look at the remedy."""
     if finding.command or not finding.remedies:
         return finding
+    trains = [
+        r for r in finding.remedies if r in REGISTRY and REGISTRY[r].kind == "TrainingDefence"
+    ]
+    if trains and options:
+        return replace(finding, command=f"holdfast harden {options} --remedy {trains[0]}")
     return replace(finding, command=f"holdfast show {finding.remedies[0]}")

@@ -67,14 +67,18 @@ def assess(
 
 
 def outcomes(
-    plan: Plan, results: Mapping[str, Result], titles: Mapping[str, str], limits: Sequence[Limit]
+    plan: Plan,
+    results: Mapping[str, Result],
+    titles: Mapping[str, str],
+    limits: Sequence[Limit],
+    options: str = "",
 ) -> tuple[Outcome, ...]:
-    """Judge all results, in the plan's order."""
+    """Judge all results, in the plan's order; `options` name the model on a command line."""
     judged = []
     for check in plan.checks:
         result, title = results[check.id], titles.get(check.method, check.method)
         if result.record is not None:
-            judged.append(judge.judge(result.record, title, limits))
+            judged.append(judge.judge(result.record, title, limits, options))
         else:
             status = Status.ERROR if result.error else Status.NOT_APPLICABLE
             reason = result.error or result.reason

@@ -21,6 +21,7 @@ from holdfast.cli.opening import Source, open_source
 from holdfast.core.assessment import Assessment
 from holdfast.core.errors import InputError
 from holdfast.core.policy import Tier
+from holdfast.core.recipe import TorchRecipe
 from holdfast.core.record import Status
 from holdfast.review.policy import Policy, decide, load_policy
 from holdfast.runtime import local
@@ -62,14 +63,15 @@ def assess(
         def told(check: Check, result: Result) -> None:
             bar.update(task, advance=check.weight, description=f"{title}: {check.id}")
             if result.error:
-                log.print(f"[red]{check.id}[/]: {result.error}", markup=True)
+                log.print(f"{check.id}: {result.error}", style="red", markup=False)
 
         def runner(checks: Sequence[Check]) -> Iterator[tuple[Check, Result]]:
             yield from _in_workers(source, opened, checks, seed)
 
         results = run_checks(plan, opened, seed, store, runner, told)
         bar.update(task, description=f"{title}: {len(plan.checks)} checks", completed=total)
-    judged = outcomes(plan, results, titles, tier.limits)
+    options = source.options() if isinstance(opened.recipe, TorchRecipe) else ""
+    judged = outcomes(plan, results, titles, tier.limits, options)
     command = " ".join(["holdfast", *(shlex.quote(a) for a in sys.argv[1:])])
     return Assessment(
         title, opened.subject, plan.name, tier.name, seed, judged, None, opened.facts, command

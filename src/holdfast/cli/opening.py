@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -27,6 +28,11 @@ class Source:
         """Read back what `as_dict` gave."""
         told = json.loads(text)
         return cls(**{**told, "sensitive": tuple(told["sensitive"])})
+
+    def options(self) -> str:
+        """The architecture and the data as options of a command."""
+        label = f" --label {shlex.quote(self.label)}" if self.label else ""
+        return f"--model {shlex.quote(self.model)} --data {shlex.quote(self.data)}{label}"
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready."""

@@ -81,8 +81,10 @@ class Box:
 
     def clamp(self, x: Tensor) -> Tensor:
         """Nearest point of the box."""
-        low, high, _ = self._like(x)
-        return torch.minimum(torch.maximum(x, low), high)
+        if isinstance(self.low, Tensor) or isinstance(self.high, Tensor):
+            low, high, _ = self._like(x)
+            return torch.minimum(torch.maximum(x, low), high)
+        return x.clamp(self.low, self.high)
 
     def contains(self, x: Tensor) -> Tensor:
         """(N,) Boolean: finite and within the bounds."""
@@ -90,35 +92,45 @@ class Box:
 
     def distance(self, a: Tensor, b: Tensor, measure: Measure) -> Tensor:
         """(N,) norm of the difference, in units of `scale`."""
-        return balls.size((a - b) / self._like(a)[2], Budget(measure, 0.0).norm)
+        return balls.size(self._units(a - b), Budget(measure, 0.0).norm)
 
     def project(self, x: Tensor, around: Tensor, budget: Budget) -> Tensor:
         """Nearest valid input of the ball, or for L2 one that is as good as nearest.
 
         Clamping keeps the ball, as the box holds `around`.
         """
-        low, high, scale = self._like(x)
-        moved = (x - around) / scale
+        moved = self._units(x - around)
         if budget.norm == "l1":
+            low, high, scale = self._like(x)
             near = balls.project_l1_box(
                 moved, (low - around) / scale, (high - around) / scale, budget.eps
             )
         else:
             near = balls.project(moved, budget.norm, budget.eps)
-        return self.clamp(around + scale * near)
+        return self.clamp(around + self._scaled(near))
 
     def random(self, around: Tensor, budget: Budget, rng: Generator) -> Tensor:
         """Uniform in the ball, clamped into the box."""
         noise = balls.sample(around, budget.norm, budget.eps, rng)
-        return self.clamp(around + self._like(around)[2] * noise)
+        return self.clamp(around + self._scaled(noise))
 
     def steepest(self, grad: Tensor, at: Tensor, budget: Budget) -> Tensor:
         """Unit step of fastest ascent; for sparse norms only along coordinates that can move."""
-        low, high, scale = self._like(at)
         if budget.norm in ("l1", "l0"):
+            low, high, _ = self._like(at)
             stuck = ((at <= low) & (grad < 0)) | ((at >= high) & (grad > 0))
             grad = grad.masked_fill(stuck, 0)
-        return scale * balls.steepest(scale * grad, budget.norm)
+        return self._scaled(balls.steepest(self._scaled(grad), budget.norm))
+
+    def _scaled(self, d: Tensor) -> Tensor:
+        """A change in units as one of inputs; free of work where both are the same."""
+        one = not isinstance(self.scale, Tensor) and self.scale == 1
+        return d if one else self._like(d)[2] * d
+
+    def _units(self, d: Tensor) -> Tensor:
+        """A change of inputs in units."""
+        one = not isinstance(self.scale, Tensor) and self.scale == 1
+        return d if one else d / self._like(d)[2]
 
     def _like(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bounds and scale with the type and the device of `x`."""

@@ -17,7 +17,7 @@ from holdfast.core.space import Budget, Measure
 from holdfast.core.target import Answers
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.ledger import Ledger, view
-from holdfast.ops.rows import concat, padded, pick, put
+from holdfast.ops.rows import concat, padded, pick, put, take
 
 X = TypeVar("X", default=Tensor)
 _ITEMS = {"Tensor": "inputs of one shape", "Ragged": "inputs of varying length"}
@@ -84,31 +84,45 @@ def _follow(
 ) -> Any:
     """Drive one attack to its end, keeping per row the largest degree, then the smallest distance."""
     n = len(clean)
-    best, degree, distance = clean, torch.full((n,), -1.0), torch.full((n,), torch.inf)
+    best = clean.clone() if isinstance(clean, Tensor) else clean
     bound = torch.as_tensor(budget.eps, dtype=torch.float32).cpu().expand(n)
-    rows, keep = torch.arange(n), None
+    # of the rows that the attack still works on: position, clean input, best so far, and room
+    rows, around, keep = torch.arange(n), clean, None
+    degree, distance = torch.full((n,), -1.0), torch.full((n,), torch.inf)
+    limit, endless = bound * (1 + SLACK) + 1e-9, bound.isinf()
     try:
         while n:
             candidate = search.send(keep)
             if keep is not None and len(candidate.x) == len(keep):
-                rows = rows[keep]
-            size = space.distance(candidate.x, pick(clean, rows), budget.measure).detach().cpu()
+                rows, around, degree, distance, limit, endless = take(
+                    keep, rows, around, degree, distance, limit, endless
+                )
+            size = space.distance(candidate.x, around, budget.measure).detach().cpu()
             claimed = candidate.degree.detach().float().cpu()
-            nearer = (claimed == degree[rows]) & (size < distance[rows])
-            fits = size <= bound[rows] * (1 + SLACK) + 1e-9
-            better = (fits & ((claimed > degree[rows]) | nearer)).nonzero().flatten()
-            best = put(best, rows[better], pick(candidate.x, better))
-            degree[rows[better]], distance[rows[better]] = claimed[better], size[better]
-            wanted = (degree[rows] < goal.threshold) | bound[rows].isinf()
-            if not wanted.any():
-                break
-            keep = None if wanted.all() else wanted.nonzero().flatten()
+            nearer = (claimed == degree) & (size < distance)
+            better = (size <= limit) & ((claimed > degree) | nearer)
+            index = better.nonzero().flatten()
+            if len(index):
+                best = _put(best, rows[index], pick(candidate.x, index))
+                degree = torch.where(better, claimed, degree)
+                distance = torch.where(better, size, distance)
+            wanted = (degree < goal.threshold) | endless
             ledger.active = int(wanted.sum())
+            if not ledger.active:
+                break
+            keep = None if ledger.active == len(wanted) else wanted.nonzero().flatten()
     except (StopIteration, QueriesSpent):  # the best so far stands
         pass
     finally:
         search.close()
     return space.project(best, clean, budget)
+
+
+def _put(best: Any, index: Tensor, new: Any) -> Any:
+    """`best` with other rows at `index`: the same tensor, or another ragged batch."""
+    if isinstance(best, Tensor):
+        return best.index_copy_(0, index.to(best.device), new.detach().to(best.dtype))
+    return put(best, index, new)
 
 
 def _judge(target: Any, x: Any, goal: Goal[Any, Any], run: Run) -> Tensor:

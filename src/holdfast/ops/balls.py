@@ -33,7 +33,7 @@ def project(d: Tensor, norm: Norm, eps: Tensor | float) -> Tensor:
     """Nearest point (Euclidean distance) of the ball of radius `eps` around zero, per row."""
     bound = rows(eps, d)
     if norm == "linf":
-        return torch.minimum(torch.maximum(d, -bound), bound)
+        return torch.clamp(d, -bound, bound)
     if norm == "l2":
         return d * (bound / rows(size(d, "l2"), d).clamp(min=TINY)).clamp(max=1)
     if norm == "l1":

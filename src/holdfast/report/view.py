@@ -126,6 +126,8 @@ class Model:
     def headline(self) -> str:
         """The verdict's main reason in one or two sentences."""
         said = f"{self.tally.failed} of {count(self.tally.run, 'check')} failed"
+        if self.tally.failed and self.answer == "Allowed":
+            said += ", by no more than this tier allows"
         missing = [
             text
             for n, text in [

@@ -73,19 +73,26 @@ class TorchClassifier:
 
 @contextmanager
 def _still(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and frozen parameters, both restored whatever happens."""
-    modes = [(m, m.training) for m in module.modules()]
-    frozen = [(p, p.requires_grad) for p in module.parameters()]
+    """Evaluation mode and frozen parameters, both restored whatever happens.
+
+    This runs at every pass, so only what has to be changed is touched.
+    """
+    parts = list(module.modules())
+    loud = [part for part in parts if part.training]
+    learning = [
+        p for part in parts for p in part._parameters.values() if p is not None and p.requires_grad
+    ]
     try:
-        module.eval()
-        for p, _ in frozen:
+        if loud:
+            module.eval()
+        for p in learning:
             p.requires_grad_(False)
         yield
     finally:
-        for m, mode in modes:
-            m.training = mode
-        for p, needs in frozen:
-            p.requires_grad_(needs)
+        for part in loud:
+            part.training = True
+        for p in learning:
+            p.requires_grad_(True)
 
 
 @contextmanager

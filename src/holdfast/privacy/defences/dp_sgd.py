@@ -65,8 +65,7 @@ class DPSGD(TrainingDefence):
         try:
             for epoch in range(1, self.epochs + 1):
                 wrapped.train()
-                with _quiet(), torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(int(torch.randint(2**31, (), generator=rng)))  # for dropout
+                with _quiet():
                     losses = [
                         self._step(wrapped, optimiser, data, share, rng) for _ in range(steps)
                     ]
