@@ -9,6 +9,7 @@ from torch import nn
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import InputError, NotApplicable
 from holdfast.core.record import Measurement
+from holdfast.core.run import Run
 from holdfast.engine.train import train as fit
 from holdfast.ops.accounting import ORDERS, epsilon, renyi
 from holdfast.privacy.defences.dp_sgd import DPSGD
