@@ -66,5 +66,12 @@ def test_an_unknown_plan_or_setting_names_the_choices() -> None:
         load_plan("imageclassifier")
     with pytest.raises(InputError, match=r"check-id\.key=value"):
         load_plan("image-classifier", ["steps=5"])
+    for wrong in (
+        "evasion/pgd.linf.eps.first=1",
+        "evasion/pgd.linf.eps=[",
+        "evasion/pgd.linf.rows=x",
+    ):
+        with pytest.raises(InputError, match="got"):
+            load_plan("image-classifier", [wrong])
     with pytest.raises(InputError, match="no such check"):
         load_plan("image-classifier").only(["evasion/none"])

@@ -34,6 +34,34 @@ def records(store: Path) -> dict[str, str]:
         connection.close()
 
 
+def begun(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The command, once its first check is stored."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "holdfast", *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not records(tmp_path / ".holdfast" / "holdfast.db") and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+def test_ctrl_c_stops_with_one_line(digits_weights: Path, small_plan: Path, tmp_path: Path) -> None:
+    arguments = ["assess", "--model", FACTORY, "--weights", str(digits_weights), "--data", "digits"]
+    process = begun(tmp_path, *arguments, "--profile", str(small_plan), "--out", "out")
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.rstrip().endswith("stopped; the same command goes on from here")
+
+
 def test_a_killed_assessment_resumes_and_repeats_nothing(
     holdfast: Command, digits_weights: Path, small_plan: Path, tmp_path: Path
 ) -> None:
@@ -41,15 +69,8 @@ def test_a_killed_assessment_resumes_and_repeats_nothing(
     arguments += ["--profile", str(small_plan), "--out"]
     store = tmp_path / ".holdfast" / "holdfast.db"
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "holdfast", *arguments, "killed"],
-        cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not records(store) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with begun(tmp_path, *arguments, "killed") as process:
+        os.kill(process.pid, signal.SIGKILL)
     before = records(store)
     assert 0 < len(before) < 6, "killed in the middle"
     assert not (tmp_path / "killed" / "report.html").exists()

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from holdfast.core import yamlfile
 from holdfast.core.errors import InputError
 from holdfast.core.method import REGISTRY, Method
 from holdfast.core.record import Value
@@ -103,21 +103,11 @@ def load_plan(source: str | Path, settings: Sequence[str] = ()) -> Plan:
         raise InputError(
             "no such plan", got=source, fix=f"give a YAML file or one of {', '.join(profiles())}"
         )
-    try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for setting in settings:
-            _set(body, setting)
-        plan = Plan.model_validate(body)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{path.name} is not valid YAML", got=" ".join(str(error).split()), fix="mend that line"
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path.name}: {where}", got=repr(first["input"])[:80], fix=first["msg"].lower()
-        ) from error
+    body = yamlfile.read(path)
+    plan = yamlfile.validated(Plan, body, path.name)
+    for setting in settings:
+        _set(body, setting)
+        plan = yamlfile.validated(Plan, body, setting)
     ids = [check.id for check in plan.checks]
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if twice:
@@ -130,18 +120,16 @@ def load_plan(source: str | Path, settings: Sequence[str] = ()) -> Plan:
 
 
 def _set(body: Any, setting: str) -> None:
-    """Apply `evasion/pgd.linf.eps=[0.1]` or `evasion/pgd.linf.params.steps=5` to a parsed plan."""
-    target, sign, value = setting.partition("=")
-    checks = body.get("checks", []) if isinstance(body, dict) else []
-    named = [c for c in checks if target.startswith(f"{c.get('id')}.")]
+    """Apply `evasion/pgd.linf.eps=[0.1]` or `evasion/pgd.linf.params.steps=5` to a valid plan."""
+    target, sign, text = setting.partition("=")
+    named = [c for c in body["checks"] if target.startswith(f"{c['id']}.")]
+    example = "write check-id.key=value, such as evasion/pgd.linf.rows=100"
     if not sign or not named:
-        raise InputError(
-            "a setting",
-            got=setting,
-            fix="write check-id.key=value, such as evasion/pgd.linf.rows=100",
-        )
+        raise InputError("a setting", got=setting, fix=example)
     check = max(named, key=lambda c: len(c["id"]))
     *path, key = target[len(check["id"]) + 1 :].split(".")
     for part in path:
         check = check.setdefault(part, {})
-    check[key] = yaml.safe_load(value)
+        if not isinstance(check, dict):
+            raise InputError(f"{part} has no parts", got=setting, fix=example)
+    check[key] = yamlfile.value(text)

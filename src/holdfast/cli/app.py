@@ -1,13 +1,32 @@
 """The verbs. Heavy imports wait until a verb needs them, so that `--help` and `list` are quick."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from holdfast.cli.opening import Source
+from holdfast.core.errors import HoldfastError
+
+
+class Verbs(TyperGroup):
+    """Turns what a user can mend into one line; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except HoldfastError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as stop:
+            typer.echo("stopped; the same command goes on from here", err=True)
+            raise typer.Exit(130) from stop
+
 
 app = typer.Typer(
+    cls=Verbs,
     name="holdfast",
     help="May this model go live, what breaks it, and what do we do about it?",
     no_args_is_help=True,

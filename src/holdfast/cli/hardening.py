@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from holdfast import catalogue
 from holdfast.assess.plan import Check
 from holdfast.cli.console import out, progress
 from holdfast.cli.opening import Source, open_source
+from holdfast.core import yamlfile
 from holdfast.core.errors import InputError
 from holdfast.core.kinds import TrainingDefence
 from holdfast.core.recipe import TorchRecipe
@@ -66,4 +65,4 @@ def _setting(text: str) -> tuple[str, float | int | str | bool]:
     name, sign, value = text.partition("=")
     if not sign:
         raise InputError("a setting", got=text, fix="write parameter=value, such as eps=0.1")
-    return name, yaml.safe_load(value)
+    return name, yamlfile.value(value)

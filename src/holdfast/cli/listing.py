@@ -6,6 +6,7 @@ from rich.table import Table
 
 from holdfast import catalogue
 from holdfast.cli.console import out
+from holdfast.core.errors import InputError
 
 
 def list_methods(domain: str, kind: str) -> None:
@@ -15,6 +16,9 @@ def list_methods(domain: str, kind: str) -> None:
         for each in catalogue.listings().values()
         if each.id.startswith(domain) and kind.lower() in each.kind.lower()
     ]
+    if not chosen:
+        domains = ", ".join(catalogue.DOMAINS)
+        raise InputError("no method matches", got=f"{domain} {kind}".strip(), fix=f"try {domains}")
     table = Table(box=None)
     for column in ("id", "kind", "needs", "title"):
         table.add_column(column, no_wrap=column == "id", style="bold" if column == "id" else "")

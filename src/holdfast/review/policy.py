@@ -7,9 +7,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from holdfast.core import yamlfile
 from holdfast.core.errors import InputError
 from holdfast.core.policy import Decision, Limit, Reason, Tier, Verdict
 from holdfast.core.record import Outcome, Severity, Status
@@ -74,23 +74,11 @@ def load_policy(source: str | Path = "default") -> Policy:
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
         raise InputError("no such policy", got=source, fix=f"give a YAML file or one of {names}")
-    body = path.read_bytes()
-    try:
-        file = _File.model_validate(yaml.safe_load(body))
-        tiers: dict[str, Tier] = {}
-        for name, tier in file.tiers.items():
-            tiers[name] = _tier(name, tier, tiers)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{path.name} is not valid YAML", got=" ".join(str(error).split()), fix="mend that line"
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path.name}: {where}", got=repr(first["input"])[:80], fix=first["msg"].lower()
-        ) from error
-    return Policy(file.name, tiers, hashlib.sha256(body).hexdigest())
+    file = yamlfile.validated(_File, yamlfile.read(path), path.name)
+    tiers: dict[str, Tier] = {}
+    for name, tier in file.tiers.items():
+        tiers[name] = _tier(name, tier, tiers)
+    return Policy(file.name, tiers, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def decide(tier: Tier, outcomes: Sequence[Outcome], today: date, policy_digest: str) -> Verdict:
