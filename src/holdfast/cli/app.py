@@ -73,8 +73,8 @@ def assess(  # noqa: PLR0913
     label: Label = None,
     sensitive: Sensitive = None,
     profile: Annotated[
-        str, typer.Option(help="a shipped profile or a plan file")
-    ] = "image-classifier",
+        str, typer.Option(help="a shipped profile or a plan file; chosen by the data if left out")
+    ] = "",
     out: Out = Path("runs/latest"),
     trust: Trust = False,
     seed: Seed = 0,

@@ -31,11 +31,13 @@ from holdfast.store.sql import Store
 def run(source: Source, profile: str, settings: Sequence[str], folder: Path, seed: int) -> None:
     """The verb `assess`."""
     catalogue.load_all()
-    plan = load_plan(profile, settings)
+    plan = load_plan(profile, settings) if profile else None
+    opened = open_source(source)
+    images = opened.test.tensor.ndim == 4
+    plan = plan or load_plan("image-classifier" if images else "tabular-classifier", settings)
     for check in plan.checks:
         check.build()
     _writable(folder)
-    opened = open_source(source)
     policy = load_policy()
     with Store.default() as store:
         assessment = assess(source, opened, plan, policy.tier("medium"), seed, store, "Assessment")
