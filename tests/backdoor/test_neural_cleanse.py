@@ -90,5 +90,8 @@ def test_tables_and_single_classes_cannot_be_scanned() -> None:
     target, data = planted()
     with pytest.raises(NotApplicable, match="images"):
         NeuralCleanse().scan(target, data.with_rows(data.x.flatten(1), data.y), rng())
+    two = Dataset("two", data.x, data.y % 2, ("a", "b"))
+    with pytest.raises(NotApplicable, match="three"):  # both lie equally far from their median
+        NeuralCleanse().scan(target, two, rng())
     with pytest.raises(NotApplicable, match="two classes"):
         NeuralCleanse().scan(target, data.take((data.y == 1).nonzero().flatten()), rng())

@@ -96,3 +96,9 @@ def test_what_cannot_be_run_says_why(digits, recipe, monkeypatch) -> None:
     monkeypatch.delitem(REGISTRY, "backdoor/badnets")
     with pytest.raises(NotApplicable, match="not loaded"):
         usual_attack()
+
+
+def test_a_test_set_of_the_wanted_class_alone_says_nothing(digits, digit_target) -> None:
+    wanted = digits[1].take((digits[1].y == 0).nonzero().flatten())
+    with pytest.raises(NotApplicable, match="another class"):
+        fired(digit_target, BadNets(), wanted, Run())

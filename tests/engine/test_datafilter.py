@@ -63,6 +63,8 @@ def test_a_filter_that_does_nothing_leaves_the_backdoor(digits, digit_target, re
     assert found(evidence, "recall of planted rows", "rate=0.05").value == 0
     before, after = (found(evidence, "attack success", part).value for part in ("before", "after"))
     assert after == before > 0.9
+    assert "precision" not in {m.name for m in evidence.measurements}
+    assert any("precision is not defined" in note for note in evidence.notes)
 
 
 def test_activation_clustering_finds_planted_digits_and_few_clean_ones(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from holdfast.core.dataset import Dataset
-from holdfast.core.errors import NeedsError, NotApplicable
+from holdfast.core.errors import InputError, NeedsError, NotApplicable
 from holdfast.core.goal import AwayFrom
 from holdfast.core.kinds import Candidate, EvasionAttack
 from holdfast.core.record import ThreatModel
@@ -215,3 +215,29 @@ def test_a_measure_that_the_method_lacks_is_not_applicable() -> None:
     threat = ThreatModel("Answers", measure="l1", eps=(0.2,))
     with pytest.raises(NotApplicable, match="l1"):
         assess(HopSkipJump(), Case(LINE, data, threat), Run())
+
+
+def test_the_order_in_which_budgets_are_named_does_not_change_the_curve() -> None:
+    """A row that falls at 1.5 may have fallen at 0.2, too: the larger budget must not hide it."""
+    orders = ((0.2, 0.6, 1.5), (1.5, 0.2, 0.6, 0.6))
+    up, down = (curve(PGD(), 40, eps)["measured"] for eps in orders)
+    assert up == down
+    assert up[0].value > up[-1].value
+
+
+def test_a_curve_needs_budgets_from_zero_on() -> None:
+    x = torch.full((3, 1), 0.2)
+    data = Dataset("line", x, torch.zeros(3, dtype=torch.long), ("low", "high"))
+    for eps, error, words in (((), NotApplicable, "eps"), ((0.1, -0.1), InputError, "zero")):
+        case = Case(LINE, data, ThreatModel("Gradients", measure="linf", eps=eps))
+        with pytest.raises(error, match=words):
+            assess(PGD(), case, Run())
+
+
+def test_rows_for_which_a_minimal_search_finds_nothing_are_told() -> None:
+    """The model answers 0 everywhere, so there is no boundary to find."""
+    blind = LinearTarget(torch.zeros(1, 2), torch.tensor([1.0, 0.0]))
+    data = Dataset("line", torch.rand(3, 1), torch.zeros(3, dtype=torch.long), ("low", "high"))
+    case = Case(blind, data, ThreatModel("Answers", measure="l2", eps=(0.1,)))
+    (note,) = assess(HopSkipJump(iterations=1, init_trials=3), case, Run()).notes
+    assert note.startswith("for 3 rows")

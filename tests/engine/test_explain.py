@@ -145,3 +145,10 @@ def test_without_weights_there_is_no_randomisation_check_and_it_says_so() -> Non
     assert any("needs the weights" in note for note in got.notes)
     with pytest.raises(NotApplicable, match="no row right"):
         run(Itself(), target, data.with_rows(x, (data.y + 1) % 3))
+
+
+def test_labels_of_pixels_are_not_for_this_runner(digit_target, digits) -> None:
+    x = digits[1].x[:4]
+    dense = Dataset("scenes", x, torch.zeros(4, 8, 8, dtype=torch.long), digits[1].classes)
+    with pytest.raises(NotApplicable, match="one label each"):
+        run(IntegratedGradients(), digit_target, dense)

@@ -13,7 +13,7 @@ from holdfast.core.record import ThreatModel
 from holdfast.core.run import Run
 from holdfast.core.space import Box
 from holdfast.engine.case import Case
-from holdfast.engine.poisoning import assess, drop
+from holdfast.engine.poisoning import _pair, assess, drop
 from holdfast.poisoning.attacks.feature_collision import FeatureCollision
 from holdfast.poisoning.attacks.label_flip import LabelFlip
 from tests.toys import LinearTarget
@@ -115,3 +115,21 @@ def test_what_cannot_be_run_says_why(digits, digit_target) -> None:
     target = LinearTarget.random(64, 10)
     with pytest.raises(NeedsError, match="features"):
         assess(FeatureCollision(), Case(target, digits[1], THREAT, digits[0]), Run())
+
+
+def test_the_class_that_is_to_be_misread_is_one_that_is_tested() -> None:
+    data = Dataset("three", torch.rand(30, 1), torch.arange(30) % 3, ("a", "b", "c"))
+    seen = data.take((data.y == 1).nonzero().flatten())
+    for seed in range(8):
+        source, wanted = _pair(data, seen, Run(seed=seed))
+        assert source == 1
+        assert wanted in (0, 2)
+    with pytest.raises(NotApplicable, match="held-out"):
+        _pair(data, seen.take(torch.zeros(0, dtype=torch.long)), Run())
+
+
+def test_one_class_of_training_rows_is_not_applicable(digits, digit_target) -> None:
+    train, test = digits
+    ones = train.take((train.y == 1).nonzero().flatten())
+    with pytest.raises(NotApplicable, match="two classes"):
+        assess(FeatureCollision(steps=1), Case(digit_target, test, THREAT, ones), Run())

@@ -100,3 +100,9 @@ def test_it_says_why_it_cannot_be_run(digits, digit_target) -> None:
         assess(ModelInversion(), Case(digit_target, digits[1], THREAT, digits[0]), Run())
     with pytest.raises(NotApplicable, match="weights"):
         assess(GradientLeakage(), Case(object(), digits[1], THREAT), Run())
+
+
+def test_an_allowance_too_small_for_an_inversion_says_so(digits, recipe, digit_target) -> None:
+    case = Case(digit_target, digits[1], THREAT, digits[0], recipe)
+    with pytest.raises(NotApplicable, match="allowance"):
+        assess(ModelInversion(), case, Run(queries=1))

@@ -132,3 +132,19 @@ def test_a_patch_beats_its_controls_on_digits(digits, digit_target) -> None:
     assert found["attack success"].value > found["success of a plain crop"].value
     assert found["accuracy with patch"].value < found["clean accuracy"].value
     assert {"delta", "mask", "clean", "adversarial"} <= evidence.tensors.keys()
+
+
+def test_a_class_that_the_model_answers_anyway_is_no_success_of_the_change() -> None:
+    """The model answers "first" always: nothing is left to judge for it, but "second" is."""
+    _, data = larger()
+    stubborn = LinearTarget(torch.eye(2), torch.tensor([0.5, 0.0]))
+
+    @dataclass(frozen=True)
+    class Strong(Push):
+        def craft(self, target, data, wanted, rng):
+            yield Added(torch.eye(2)[wanted])
+
+    evidence = assess(Strong(), Case(stubborn, data, ANYONE), Run())
+    found = {m.name: m.value for m in evidence.measurements}
+    assert "second" in evidence.notes[0]
+    assert found["attack success"] == 1.0

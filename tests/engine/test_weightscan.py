@@ -96,3 +96,11 @@ def test_the_scan_repeats_itself(digits, digit_target) -> None:
         scan(NeuralCleanse(steps=5), digit_target, clean, Run(seed=1), Ledger()) for _ in range(2)
     )
     assert torch.equal(first.index, again.index)
+
+
+def test_too_few_training_rows_cost_the_control_alone(digits, digit_target, recipe) -> None:
+    few = digits[0].first(10)
+    case = Case(digit_target, digits[1].first(40), THREAT, few, recipe)
+    got = assess(NeuralCleanse(steps=3), case, Run())
+    assert found(got, "anomaly index") is not None
+    assert any("without positive control" in note for note in got.notes)

@@ -164,3 +164,44 @@ def test_bisection_finds_each_rows_own_limit_from_below() -> None:
     assert got[2] == 1
     assert got[3] == -1
     assert got[4] == 0
+
+
+def test_a_logit_behind_a_last_activation_is_bounded_on_the_side_of_each_class() -> None:
+    parts = [nn.Tanh()]
+    low, high = torch.tensor([[0.2], [0.2], [-0.3]]), torch.tensor([[0.5], [0.5], [0.4]])
+    got = margins(parts, low, high, torch.tensor([1, 0, 0]))
+    exact = torch.tensor([0.2, -0.5, -0.4]).tanh()
+    assert torch.allclose(got, exact)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Skipped(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class Renamed(nn.Linear):
+    pass
+
+
+def test_a_layer_that_computes_something_of_its_own_has_no_bound() -> None:
+    """A skip connection in a subclass of Sequential would be left out, and the proof be wrong."""
+    low, high = torch.zeros(1, 3), torch.ones(1, 3)
+    for net in (Skipped(nn.Linear(3, 3), nn.ReLU()), nn.Sequential(Doubled(3, 3), nn.ReLU())):
+        with pytest.raises(UnknownLayer, match=type(net[0]).__name__ + "|Skipped"):
+            propagate(layers(net), low, high)
+    with pytest.raises(UnknownLayer, match="Doubled"):
+        margins(layers(nn.Sequential(Doubled(3, 2))), low, high, torch.tensor([0]))
+    assert len(propagate(layers(nn.Sequential(Renamed(3, 3))), low, high)) == 2
+
+
+def test_weights_that_are_computed_anew_are_bounded_as_they_are() -> None:
+    conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 2, 2))
+    low = torch.zeros(1, 1, 3, 3)
+    below, above = step(conv, low, low + 0.1)
+    mixed = conv(0.1 * torch.rand(50, 1, 3, 3, generator=seeded(0)))
+    assert ((below <= mixed + 1e-6) & (mixed <= above + 1e-6)).all()

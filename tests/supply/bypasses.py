@@ -12,6 +12,7 @@ import io
 import lzma
 import pickle
 import struct
+import tarfile
 import zipfile
 import zlib
 
@@ -96,6 +97,62 @@ def npy(content: bytes, version: int = 1, descr: str = "'|O'") -> bytes:
 def frame(size: int, body: bytes) -> bytes:
     return P4 + b"\x95" + struct.pack("<Q", size) + body
 
+
+def int4(number: int) -> bytes:
+    return b"J" + struct.pack("<i", number)
+
+
+def dtype(spec: str) -> bytes:
+    return name("numpy", "dtype") + b"(" + u(spec) + b"\x89\x88tR"
+
+
+def width(bytes_: int, flags: int = 0) -> bytes:
+    """The state of a dtype by which its items have another width than by its name."""
+    return b"(K\x03" + u("|") + b"NNN" + int4(bytes_) + int4(1) + bytes([0x4B, flags]) + b"tb"
+
+
+def two_names(alias: bytes) -> bytes:
+    """A dtype in the memo that is widened under another name: joblib then reads 64 bytes, not 32."""
+    memo, body = dtype("V8") + b"q\x050", u("shape") + b"K\x04\x85" + u("dtype") + b"h\x05"
+    body += (
+        u("subclass") + name("numpy", "ndarray") + u("order") + u("C") + u("allow_mmap") + b"\x88"
+    )
+    wrapper = name("joblib.numpy_pickle", "NumpyArrayWrapper") + b")\x81}(" + body + b"ub"
+    hidden = b"0" + SYSTEM + b"0N."
+    inside = b"0C" + bytes([29 + len(hidden)]) + bytes(29) + hidden + b"0N"
+    return pickled(memo, alias + width(16) + b"0", wrapper, b"N." + bytes(30), inside)
+
+
+def tarred(kind: bytes, content: bytes = b"", pax: dict[str, str] | None = None) -> bytes:
+    """A tar archive of a harmless pickle and of one member of the given kind."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for member, type_, inside in (
+            ("storages", b"0", pickle.dumps(1)),
+            ("pickle", kind, content),
+        ):
+            info = tarfile.TarInfo(member)
+            info.size, info.type, info.linkname = len(inside), type_, "elsewhere"
+            info.pax_headers = pax or {}
+            archive.addfile(info, io.BytesIO(inside))
+    return out.getvalue()
+
+
+def attributes(*pairs: bytes) -> bytes:
+    """A dictionary of attributes that only a call makes."""
+    items = b"(" + b"".join(pairs) + b"t" if pairs else b""
+    return call("collections", "OrderedDict", b"](" + items + b"e")
+
+
+PLAIN = name("types", "SimpleNamespace") + b")R"
+LOADER = call("numpy._core", "_ufunc_reconstruct", u("torch.storage"), u("_load_from_bytes"))
+ALIASES = {
+    "numpy.dtype": call("numpy", "dtype", b"h\x05"),
+    "numpy.object_": call("numpy", "object_", b"h\x05"),
+    "a scalar of objects": call("numpy.core.multiarray", "scalar", dtype("O8"), b"h\x05"),
+    "a list of TorchScript": call("torch.jit._pickle", "build_intlist", b"h\x05"),
+}
+STATE = b"}" + u("__class__") + name("numpy", "ndarray") + b"s"
 
 CASES: list[tuple[str, str, bytes, str]] = [
     *calls(1, "pip.main", "pip._internal.main"),
@@ -285,6 +342,46 @@ MISUSES: list[tuple[str, str, bytes, str]] = [
     ("a dtype of no fixed size", "m.joblib",
      pickled(joblib_array().replace(u("f8"), u("V8")).replace(b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
              b"J\x08\x00\x00\x00J\x01\x00\x00\x00K\x01tb"), bytes(32)), "contradict"),
+    ("a checked callable looked up like a NumPy function", "m.pkl", pickled(LOADER, header=P4), "_ufunc_reconstruct"),
+    ("an append made at load time, which is then called", "m.pkl",
+     pickled(PLAIN, attributes(u("append"), LOADER), b"bC", bytes([len(EVIL)]), EVIL, b"a", header=P4),
+     "made at load time"),
+    ("slots made at load time", "m.pkl",
+     pickled(PLAIN, b"N", attributes(u("__class__"), name("argparse", "Namespace")), b"\x86b", header=P4),
+     "made at load time"),
+    ("an attribute whose name is made at load time", "m.pkl",
+     pickled(PLAIN, b"}", call("builtins", "str", u("append")), name("numpy", "log"), b"sb", header=P4),
+     "names are made at load time"),
+    ("a special attribute of a tensor, in its slots", "m.pkl",
+     pickled(call("torch._utils", "_rebuild_parameter_with_state", b"N\x88}", STATE + b"}\x86"), header=P4),
+     "special attribute"),
+    ("a special attribute of a tensor, two calls deep", "m.pkl",
+     pickled(call("torch._tensor", "_rebuild_from_type_v2", name("torch._utils", "_rebuild_parameter_with_state"),
+                  name("torch", "Tensor"), b"(N\x88}" + STATE + b"t", b"}"), header=P4), "special attribute"),
+    ("a state of a tensor that is made at load time", "m.pkl",
+     pickled(call("torch._tensor", "_rebuild_from_type_v2", name("torch._utils", "_rebuild_tensor_v2"),
+                  name("torch", "Tensor"), b")", attributes()), header=P4), "made at load time"),
+    ("arguments of a tensor that are made at load time", "m.pkl",
+     pickled(name("torch._utils", "_rebuild_parameter_with_state"), call("builtins", "tuple", b"](N\x88}" + STATE + b"e"),
+             b"R", header=P4), "cannot be read"),
+    ("an array header that brings its own reader", "m.joblib",
+     pickled(joblib_array(), b"0N." + bytes(29), b"0", joblib_array()[:-2] + u("read") + name("builtins", "slice") + b"ub",
+             (b"0" + SYSTEM + b"N.").ljust(32)), "joblib does not write"),
+    *[(f"a dtype with two names, by {way}", "m.joblib", two_names(alias), "misuses")
+      for way, alias in ALIASES.items()],
+    ("a dtype of objects by its class", "m.pkl",
+     pickled(name("numpy", "dtype"), b"(", name("numpy", "object_"), b"\x89\x88tR"), "numpy.dtype"),
+    ("a dtype of objects that denies it", "m.pkl", pickled(dtype("O8"), width(8)), "flags contradict"),
+    ("a torch file within an unfinished pickle of any name", "m.zip",
+     zipped({"a.pkl": pickle.dumps(1), "w.dat": name("torch.storage", "_load_from_bytes") + b"(B"
+             + struct.pack("<I", len(EVIL)) + EVIL + b"tR"}), "os.system"),
+    ("lzma with a dictionary of odd size", "m.zip",
+     zipped({"a.pkl": pickle.dumps(1), "b.dat": lzma.compress(
+         EVIL, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "dict_size": 4097}])}), "os.system"),
+    ("a sparse tar member", "m.tar", tarred(b"S", EVIL), "kind that is not read"),
+    ("a tar member that is a link", "m.tar", tarred(b"2"), "kind that is not read"),
+    ("a tar header that moves the next one", "m.tar", tarred(b"0", pax={"size": "2000"}), "moves the next"),
+    ("an array file whose width depends on the machine", "m.npy", npy(bytes(4), descr="'i'"), "header"),
     ("an empty file", "m.pkl", b"", "neither a pickle"),
     ("random bytes", "m.dat", np.random.default_rng(0).bytes(400), "neither a pickle"),
     ("a zip archive of text", "m.zip", zipped({"readme.txt": b"hello"}), "no part is a pickle"),

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sklearn.compose import make_column_selector
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -98,6 +100,10 @@ def benign() -> dict[str, bytes]:
     }  # fmt: skip
     things = {
         "forest": RandomForestClassifier(4, random_state=0).fit(x, y),
+        "columns": make_column_selector(dtype_include=np.number),
+        "attention": torch.nn.TransformerEncoderLayer(4, 2, activation="gelu"),
+        "record": np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+        "generator": np.random.default_rng(0),
         "regression": LogisticRegression(max_iter=500).fit(x, y),
         "pipeline": make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y),
         "tensors": module.state_dict(),
@@ -127,6 +133,15 @@ def test_real_files_of_torch_sklearn_joblib_and_numpy_are_clean(tmp_path) -> Non
     found = {file: scanned(tmp_path, file, content) for file, content in files.items()}
     assert {file: f[0].title for file, f in found.items() if worst(f) > Severity.INFO} == {}
     assert all("No unsafe callable: read" in f[-1].title for f in found.values())
+
+
+def test_compiled_code_is_named_as_such_and_not_as_an_attack(tmp_path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own deprecation
+        torch.jit.script(torch.nn.Conv2d(1, 2, 3)).save(tmp_path / "script.pt")
+    found = scan_file(tmp_path / "script.pt")
+    assert worst(found) == Severity.MEDIUM
+    assert found[0].title.startswith("The archive holds TorchScript code")
 
 
 def test_every_estimator_of_scikit_learn_is_on_the_list() -> None:

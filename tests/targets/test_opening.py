@@ -48,6 +48,12 @@ def narrow():
 def softmax():
     return nn.Sequential(nn.Linear(4, 3), nn.Softmax(1))
 
+def sigmoid():
+    return nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+
+def logit():
+    return nn.Sequential(nn.Sigmoid(), nn.Linear(4, 1))
+
 def broken():
     raise RuntimeError("no weights here")
 
@@ -411,3 +417,11 @@ def test_the_space_of_a_table_reaches_the_target_and_the_recipe(net, data) -> No
     opened = open_model(f"{net}:build", data=bounded)
     assert opened.target.space is box
     assert opened.recipe.train(bounded, 0).space is box
+
+
+def test_a_probability_is_not_taken_for_a_logit(net, data) -> None:
+    """It is never negative: every row would be answered as class 1."""
+    two = Dataset("two", data.x, data.y.clamp(max=1), ("no", "yes"))
+    with pytest.raises(InputError, match="sigmoid"):
+        open_model(f"{net}:sigmoid", data=two)
+    assert open_model(f"{net}:logit", data=two).target.scores(two.x).shape == (60, 2)

@@ -75,7 +75,7 @@ def test_a_decision_function_gives_the_scores_as_they_are(model, classes: int) -
     x, y = _rows(classes)
     target = wrap(model.fit(x, y), Box())
     raw = torch.tensor(model.decision_function(x), dtype=torch.float32)
-    wanted = raw if classes > 2 else torch.stack([torch.zeros(len(x)), raw], 1)
+    wanted = raw if classes > 2 else torch.stack([-raw / 2, raw / 2], 1)
     assert torch.equal(target.scores(torch.tensor(x)), wanted)
     assert isinstance(target, Scores)
     if not isinstance(model, SVC):  # whose votes may differ from its scores

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from holdfast.core.errors import TargetError
+from holdfast.core.errors import NeedsError, TargetError
 from holdfast.core.goal import AwayFrom
 from holdfast.core.target import Features, Gradients, Scores, Weights
 from holdfast.targets.torch import TorchClassifier
@@ -80,6 +80,9 @@ def test_one_logit_is_two_classes_whose_softmax_is_its_sigmoid(column: bool) -> 
     assert torch.equal(target.answer(X), (logit > 0).long())
     push = target.gradient(X, AwayFrom(torch.zeros(5, dtype=torch.long)).loss).wrt_input
     assert torch.allclose(push, logit.sigmoid().unsqueeze(1) * target.module.linear.weight)
+    for k, sign in ((0, -0.5), (1, 0.5)):  # the score of either class has a gradient
+        own = target.gradient(X, lambda raw, k=k: raw[:, k]).wrt_input
+        assert torch.allclose(own, sign * target.module.linear.weight.expand(5, -1))
 
 
 def test_dense_models_answer_every_pixel() -> None:
@@ -131,5 +134,10 @@ def test_dropout_and_batch_statistics_play_no_part() -> None:
 def test_what_is_no_classifier_is_said_so() -> None:
     with pytest.raises(TargetError, match=r"\(N, K\) scores"):
         TorchClassifier(nn.Flatten(0)).scores(X)
-    with pytest.raises(TargetError, match="no linear layer"):
-        TorchClassifier(nn.Conv2d(1, 2, 1)).features(torch.rand(1, 1, 2, 2))
+
+
+def test_a_model_without_a_linear_layer_does_not_offer_features() -> None:
+    for call in ("features", "feature_gradient"):
+        target = TorchClassifier(nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten()))
+        with pytest.raises(NeedsError, match=r"nn\.Linear"):
+            getattr(target, call)(torch.rand(1, 1, 2, 2), *[torch.sum] * (call != "features"))

@@ -93,3 +93,59 @@ def test_the_digest_tells_architectures_and_settings_apart() -> None:
     assert one.digest == ClassifierRecipe(mlp).digest
     assert one.digest != ClassifierRecipe(mlp, epochs=3).digest
     assert one.digest != ClassifierRecipe(lambda: nn.Linear(4, 3)).digest
+
+
+def test_a_row_that_is_left_over_does_not_stop_batch_normalisation() -> None:
+    def normed() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+    target = ClassifierRecipe(normed, epochs=2, batch=4).train(blobs(9), 0)
+    assert target.scores(blobs(9).tensor).isfinite().all()
+
+
+class Reads(nn.Module):
+    """Reads a row value by value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.last = nn.GRU(1, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.read(x.unsqueeze(2))[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        lambda: nn.Sequential(
+            nn.Unflatten(1, (1, 2, 2)), nn.Dropout2d(0.5), nn.Flatten(), nn.Linear(4, 3)
+        ),
+        Reads,
+    ],
+)
+def test_models_that_cannot_be_stacked_are_trained_one_by_one(factory) -> None:
+    recipe = ClassifierRecipe(factory, epochs=2)
+    data, member = blobs(20), torch.ones(2, 20, dtype=torch.bool)
+    bank = recipe.bank(data, member, data.tensor, seed=5)
+    assert torch.equal(bank[1], recipe.train(data, 6).scores(data.tensor))
+
+
+class Dropping(nn.Module):
+    """Dropout by function, which no list of layers shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(nn.functional.dropout(self.first(x).relu(), 0.5, self.training))
+
+
+def test_a_bank_with_dropout_in_a_function_repeats_itself_and_answers_without_it() -> None:
+    recipe, data = ClassifierRecipe(Dropping, epochs=2), blobs(20)
+    member, state = torch.ones(2, 20, dtype=torch.bool), torch.random.get_rng_state()
+    twice = torch.cat([data.tensor, data.tensor])
+    bank, again = (recipe.bank(data, member, twice, seed=5) for _ in range(2))
+    assert torch.equal(bank, again)
+    assert torch.allclose(bank[:, :20], bank[:, 20:], atol=1e-6)
+    assert torch.equal(torch.random.get_rng_state(), state)

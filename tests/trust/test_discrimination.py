@@ -113,7 +113,7 @@ def test_small_groups_are_refused_and_named() -> None:
 
 def test_rates_of_too_few_positives_are_refused_and_equalised_odds_with_them() -> None:
     got = run(table(a=(30, 10, 5, 55), b=(45, 5, 9, 20)))
-    assert got.notes == ("true positives of sex=1: 29 rows are too few for a rate, left out",)
+    assert got.notes == ("positives of sex=1: 29 rows are too few for a rate, left out",)
     names = {(m.name, m.part) for m in got.measurements}
     assert ("false positive rate", "sex=1") in names
     assert ("true positive rate", "sex=1") not in names

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.core.run import Run
+from holdfast.core.space import Box
 from holdfast.engine.explain import explain
 from holdfast.engine.ledger import Ledger
 from holdfast.targets.torch import TorchClassifier
@@ -58,8 +59,19 @@ def test_one_logit_models_are_explained_with_the_sign_of_the_class() -> None:
     module = nn.Linear(3, 1)
     x = uniform(2, 3)
     got = attribute(module, x, torch.tensor([1, 0]))
-    assert torch.allclose(got[0], module.weight.detach()[0] * x[0], atol=1e-5)
-    assert (got[1] == 0).all()  # the score of class 0 is the constant zero
+    weight = module.weight.detach()[0] / 2  # the scores are minus and plus half of the logit
+    assert torch.allclose(got[0], weight * x[0], atol=1e-5)
+    assert torch.allclose(got[1], -weight * x[1], atol=1e-5)
+
+
+def test_a_tables_baseline_is_the_nearest_valid_row() -> None:
+    low, high = torch.tensor([10.0, -4.0, -2.0]), torch.tensor([20.0, -1.0, 2.0])
+    module = nn.Linear(3, 2)
+    x, y = low + (high - low) * uniform(4, 3), torch.tensor([0, 1, 1, 0])
+    target = TorchClassifier(module, Box(low, high, high - low))
+    got = explain(IntegratedGradients(), target, x, y, Run(), Ledger())
+    start = torch.tensor([10.0, -1.0, 0.0])
+    assert torch.allclose(got, module.weight.detach()[y] * (x - start), atol=1e-4)
 
 
 def test_the_model_stays_as_it_was_and_no_rows_are_no_problem() -> None:

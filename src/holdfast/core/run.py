@@ -29,7 +29,15 @@ class Run:
     queries: int | None = None
     progress: Callable[[int, int], None] = _silent
 
-    def generator(self, *key: object) -> torch.Generator:
-        """A random stream of its own for every key, the same on every machine."""
+    def generator(self, *key: object, device: torch.device | str | None = None) -> torch.Generator:
+        """A random stream of its own for every key, on the run's device or on another one.
+
+        It is the same on every machine, but another one on a GPU than on a CPU.
+        """
         digest = hashlib.sha256(repr((self.seed, *key)).encode()).digest()
-        return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:7], "big"))
+        seed = int.from_bytes(digest[:7], "big")
+        return torch.Generator(self.device if device is None else device).manual_seed(seed)
+
+    def order(self, count: int, *key: object) -> torch.Tensor:
+        """(count,) numbers from 0 on, shuffled by the stream of that key, on the CPU."""
+        return torch.randperm(count, generator=self.generator(*key, device="cpu"))

@@ -86,6 +86,12 @@ class Box:
             return torch.minimum(torch.maximum(x, low), high)
         return x.clamp(self.low, self.high)
 
+    def _clamp(self, x: Tensor) -> Tensor:
+        """Like `clamp`, in the memory of `x` where that can be done."""
+        if isinstance(self.low, Tensor) or isinstance(self.high, Tensor):
+            return self.clamp(x)
+        return x.clamp_(self.low, self.high)
+
     def contains(self, x: Tensor) -> Tensor:
         """(N,) Boolean: finite and within the bounds."""
         return ((self.clamp(x) == x) & x.isfinite()).flatten(1).all(1)
@@ -107,7 +113,8 @@ class Box:
             )
         else:
             near = balls.project(moved, budget.norm, budget.eps)
-        return self.clamp(around + self._scaled(near))
+        # in place, as `near` is fresh: a step of an attack is little else than such passes
+        return self._clamp(self._scaled(near).add_(around))
 
     def random(self, around: Tensor, budget: Budget, rng: Generator) -> Tensor:
         """Uniform in the ball, clamped into the box."""

@@ -9,11 +9,11 @@ from torch import Tensor
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import NotApplicable
 from holdfast.core.kinds import Aim, BackdoorAttack, Poisoned
-from holdfast.core.recipe import Recipe, TorchRecipe
+from holdfast.core.recipe import Recipe
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
 from holdfast.core.target import Scores
-from holdfast.engine.case import Case, Evidence, rate
+from holdfast.engine.case import Case, Evidence, on, rate
 from holdfast.engine.evasion import answers
 from holdfast.engine.lookup import registered
 
@@ -47,21 +47,9 @@ def seed(run: Run, *key: object) -> int:
     return run.generator(*key).initial_seed() % 2**31
 
 
-def on(data: Dataset, run: Run) -> Dataset:
-    """The rows on the device where models and random streams are."""
-    moved = data.with_rows(data.tensor.to(run.device), data.y.to(run.device))
-    return moved if moved.tensor is not data.tensor else data
-
-
 def trained(recipe: Recipe, data: Dataset, run: Run, *key: object) -> Scores:
-    """A fresh model on the run's device; one seed for every key."""
-    number = seed(run, *key)
-    if not isinstance(recipe, TorchRecipe):
-        return recipe.train(data, number)
-    module = recipe.build(number).to(run.device)
-    for _ in recipe.fit(module, data, number):
-        pass
-    return recipe.wrap(module)
+    """A fresh model on the device of its data; one seed for every key."""
+    return recipe.train(data, seed(run, *key))
 
 
 def plant(
@@ -87,6 +75,8 @@ def fired(target: Any, attack: BackdoorAttack, test: Dataset, run: Run) -> Tenso
     Rows that belong to the wanted class are left out: they would be answered so anyway.
     """
     x = test.tensor[test.y != WANTED]
+    if not len(x):
+        raise NotApplicable("needs held-out rows of another class than the wanted one")
     stamped = attack.stamp(x.to(run.device), run.generator("stamp"))
     return answers(target, stamped, run) == WANTED
 

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
 from holdfast.core.dataset import Dataset
-from holdfast.core.errors import NotApplicable
+from holdfast.core.errors import InputError, NotApplicable
 from holdfast.core.recipe import Background, Recipe, TorchRecipe
 from holdfast.core.record import Finding, Measurement, ThreatModel
+from holdfast.core.run import Run
+from holdfast.core.space import Measure
 from holdfast.core.target import Scores
 from holdfast.ops.stats import clopper_pearson
 
@@ -58,6 +61,30 @@ class Case:
             )
         return self.recipe
 
+    def budgets(self, measures: tuple[str, ...]) -> tuple[Measure, tuple[float, ...]]:
+        """How change is measured, and the budgets in ascending order.
+
+        The order matters: what falls at one budget has fallen at all larger ones.
+
+        Raises:
+            NotApplicable: not one of `measures`, or no budgets.
+            InputError: a budget below zero.
+        """
+        measure, eps = self.threat.measure, tuple(sorted(set(self.threat.eps)))
+        if measure is None or not eps:
+            raise NotApplicable("needs a measure of change, and budgets (eps) to attack within")
+        if measure not in measures:
+            raise NotApplicable(f"{measure} is not a measure the attack can be run with")
+        if not all(each >= 0 for each in eps):
+            raise InputError("budgets", got=eps, fix="give numbers from zero on")
+        return cast(Measure, measure), eps
+
+    def rows(self) -> Tensor:
+        """The held-out inputs, each with one label, or the reason why they are of another kind."""
+        if not isinstance(self.test.x, Tensor) or self.test.y.ndim != 1:
+            raise NotApplicable("needs inputs of one shape with one label each")
+        return self.test.x
+
     def background(self, data: Dataset | None = None) -> Background:
         """What the attacker is supposed to know."""
         return Background(self.recipe, data, self.peers)
@@ -84,6 +111,12 @@ class Evidence:
     backwards: int = 0
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+def on(data: Dataset, run: Run) -> Dataset:
+    """The rows on the device where models and random streams are."""
+    moved = data.with_rows(data.tensor.to(run.device), data.y.to(run.device))
+    return moved if moved.tensor is not data.tensor else data
 
 
 def rate(name: str, hits: Tensor | int, n: int | None = None, part: str = "") -> Measurement:

@@ -31,11 +31,11 @@ def assess(method: Certifier[Any], case: Case, run: Run) -> Evidence:
     target, data = cast(Any, case.target), case.test
     if case.threat.measure not in (None, method.measure):
         raise NotApplicable(f"certifies {method.measure} radii, not {case.threat.measure}")
-    if not isinstance(target, Answers) or not isinstance(data.x, Tensor) or data.y.ndim != 1:
-        raise NotApplicable("needs a classifier of images or tables")
-    ledger = Ledger()
-    radius = certify(method, target, data.x, data.y, run, ledger)
-    measurements = [rate("clean accuracy", answers(target, data.x, run) == data.y)]
+    if not isinstance(target, Answers):
+        raise NotApplicable("needs answers, which the target does not give")
+    x, ledger = case.rows(), Ledger()
+    radius = certify(method, target, x, data.y, run, ledger)
+    measurements = [rate("clean accuracy", answers(target, x, run) == data.y)]
     measurements += [
         rate("certified accuracy", radius >= eps, part=f"eps={eps:g}") for eps in case.threat.eps
     ]
@@ -51,7 +51,7 @@ def assess(method: Certifier[Any], case: Case, run: Run) -> Evidence:
     if method.holds_with == "certainty":
         rows = (radius > 0).nonzero().flatten()
         if len(rows):
-            broken = refuted(method, target, data.x[rows], data.y[rows], radius[rows], run)
+            broken = refuted(method, target, x[rows], data.y[rows], radius[rows], run)
             measurements.append(rate("refuted certificates", broken))
     notes: tuple[str, ...] = (f"certificates hold with {method.holds_with}",)
     if needs(type(method)) is Weights:

@@ -10,8 +10,8 @@ from holdfast.core.errors import InputError
 from holdfast.core.kinds import DataFilter
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
-from holdfast.engine.backdoor import dead, judged, on, plant, trained, usual_attack
-from holdfast.engine.case import Case, Evidence, rate
+from holdfast.engine.backdoor import dead, judged, plant, trained, usual_attack
+from holdfast.engine.case import Case, Evidence, on, rate
 from holdfast.engine.ledger import Ledger, view
 
 RATES = (0.05, 0.1)
@@ -49,7 +49,10 @@ def assess(method: DataFilter[Any], case: Case, run: Run) -> Evidence:
         bad[planted.poisoned.rows.cpu()] = True
         caught, part = int((flagged & bad).sum()), f"rate={share:g}"
         found.append(rate("recall of planted rows", caught, int(bad.sum()), part))
-        found.append(rate("precision", caught, int(flagged.sum()), part))
+        if flagged.any():
+            found.append(rate("precision", caught, int(flagged.sum()), part))
+        else:
+            notes.append(f"no row was flagged at {part}, so precision is not defined")
         done += 1
         run.progress(done, steps)
         if share == RATES[0]:

@@ -12,7 +12,7 @@ from holdfast.core.goal import AwayFrom
 from holdfast.core.kinds import Detector, FittedDetector
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
-from holdfast.core.space import Budget, Measure
+from holdfast.core.space import Budget
 from holdfast.core.target import Gradient, Gradients
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.evasion import answers, attack
@@ -106,8 +106,8 @@ def assess(method: Detector[Any], case: Case, run: Run) -> Evidence:
     if not isinstance(case.target, Gradients):
         raise NotApplicable("is judged by an attack that needs gradients, which the target hides")
     pgd = registered("evasion/pgd")()
-    if case.threat.measure not in pgd.measures or not case.threat.eps:
-        raise NotApplicable("needs a budget and a measure that the judging attack can use")
+    measure, budgets = case.budgets(pgd.measures)
+    case.rows()
     target, ledger = cast(Any, case.target), Ledger()
     order = torch.randperm(len(case.test), generator=torch.Generator().manual_seed(run.seed))
     cuts = (len(order) // 4, len(order) // 2)
@@ -121,7 +121,7 @@ def assess(method: Detector[Any], case: Case, run: Run) -> Evidence:
 
     right = (answers(target, rest.tensor, run) == rest.y).nonzero().flatten()
     x, y = rest.tensor[right], rest.y[right]
-    budget = Budget(cast(Measure, case.threat.measure), max(case.threat.eps))
+    budget = Budget(measure, budgets[-1])
     plain = attack(pgd, target, x, AwayFrom(y), budget, run)
     squeezers = detector.squeezers if isinstance(detector, Squeezing) else ()
     together = Averaged((target, *(Defended(target, each, run) for each in squeezers)))
@@ -132,7 +132,7 @@ def assess(method: Detector[Any], case: Case, run: Run) -> Evidence:
         aware = torch.where(got.success.view(-1, *[1] * (x.ndim - 1)), got.x, aware)
         forwards, backwards = forwards + got.forwards, backwards + got.backwards
 
-    noise = target.space.random(x, budget, run.generator("control"))
+    noise = target.space.random(x.to(run.device), budget, run.generator("control"))
     measurements = [
         rate("clean accuracy", len(right), len(rest)),
         rate("false positives", clean > limit),
@@ -153,9 +153,7 @@ def assess(method: Detector[Any], case: Case, run: Run) -> Evidence:
         "answers": answers(target, aware[shown], run),
     }  # fmt: skip
     spent = (forwards + ledger.forwards, backwards)
-    note = (
-        f"attacked at {case.threat.measure} budget {budget.eps:g}, the largest of those asked for"
-    )
+    note = f"attacked at {measure} budget {budget.eps:g}, the largest of those asked for"
     return Evidence(tuple(measurements), tensors, len(x), *spent, (note,))
 
 

@@ -13,7 +13,7 @@ from holdfast.core.kinds import EvasionAttack, Search
 from holdfast.core.method import items
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
-from holdfast.core.space import Budget, Measure
+from holdfast.core.space import Budget
 from holdfast.core.target import Answers
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.ledger import Ledger, view
@@ -152,8 +152,7 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     give the curve. Random noise of the same size stands beside every budget as a control.
     """
     target, data = cast(Answers[Any], case.target), case.test
-    if case.threat.measure not in method.measures:
-        raise NotApplicable(f"{case.threat.measure} is not a measure this method can be run with")
+    measure, budgets = case.budgets(method.measures)
     if type(data.x).__name__ != items(type(method)):
         raise NotApplicable(f"works on {_ITEMS[items(type(method))]}, which this data set is not")
     if data.y.ndim == 2:  # transcripts
@@ -162,7 +161,6 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
         return sequence.assess(method, case, run)
     if data.y.ndim > 2:
         raise NotApplicable("labels every pixel; this runner judges one answer per row")
-    measure = cast(Measure, case.threat.measure)
     right = answers(target, data.x, run) == data.y
     rows = right.nonzero().flatten()
     x: Any = pick(data.x, rows)
@@ -170,7 +168,7 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     radius = torch.full((len(rows),), torch.inf)
     best = x
     forwards = backwards = 0
-    for eps in [torch.inf] if method.minimises else list(case.threat.eps):
+    for eps in (torch.inf,) if method.minimises else budgets:
         left = radius.isinf().nonzero().flatten()
         got = attack(method, target, pick(x, left), goal.take(left), Budget(measure, eps), run)
         won = got.success.nonzero().flatten()
@@ -178,7 +176,7 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
         best = put(best, left[won], pick(got.x, won))
         forwards, backwards = forwards + got.forwards, backwards + got.backwards
     measurements = [rate("clean accuracy", right)]
-    for eps in case.threat.eps:
+    for eps in budgets:
         part = f"eps={eps:g}"
         measurements.append(rate("robust accuracy", int((radius > eps).sum()), len(data), part))
         rng = run.generator("control", eps)
@@ -199,4 +197,10 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
         "labels": goal.labels[shown], "answers": answers(target, pick(best, shown), run),
         "radius": radius,
     }  # fmt: skip
-    return Evidence(tuple(measurements), tensors, len(rows), forwards, backwards)
+    missed = int(radius.isinf().sum())
+    notes = (
+        (f"for {missed} rows the search found no misread input at all; they count as robust",)
+        if method.minimises and missed
+        else ()
+    )
+    return Evidence(tuple(measurements), tensors, len(rows), forwards, backwards, notes)

@@ -40,9 +40,9 @@ def assess(method: Explainer[Any], case: Case, run: Run) -> Evidence:
     would make any two of them look alike.
     """
     target, data = cast(Any, case.target), case.test
-    if not isinstance(target, Scores) or not isinstance(data.x, Tensor):
-        raise NotApplicable("needs the scores of a model of images or tables")
-    right = answers(target, data.tensor, run) == data.y
+    if not isinstance(target, Scores):
+        raise NotApplicable("needs scores, which the target does not give")
+    right = answers(target, case.rows(), run) == data.y
     rows = right.nonzero().flatten()
     if not len(rows):
         raise NotApplicable("the model gets no row right, so there is no answer to explain")

@@ -12,7 +12,7 @@ from holdfast.core.kinds import Explored, TestGenerator
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
 from holdfast.core.target import Answers, Gradient, Scores
-from holdfast.engine.case import Case, Evidence, rate
+from holdfast.engine.case import Case, Evidence, on, rate
 from holdfast.engine.evasion import answers
 from holdfast.engine.ledger import Ledger, view
 
@@ -75,22 +75,23 @@ def assess(method: TestGenerator[Any], case: Case, run: Run) -> Evidence:
     is the same search, with as many steps of the same size, in random directions.
     """
     target, data = case.target, case.test
-    if not isinstance(target, Scores) or not isinstance(data.x, Tensor) or data.y.ndim != 1:
-        raise NotApplicable("needs a classifier of images or tables")
+    if not isinstance(target, Scores):
+        raise NotApplicable("needs scores, which the target does not give")
+    x = case.rows()
     peers = case.peers or trained_peers(case, run)
     models: list[Answers] = [target, *peers]
-    said = torch.stack([answers(model, data.x, run) for model in models])
+    said = torch.stack([answers(model, x, run) for model in models])
     rows = (said == said[0]).all(0).nonzero().flatten()
     if not len(rows):
         raise NotApplicable("the models agree on no row, so there is no seed to start from")
-    seeds, ledger = data.x[rows], Ledger()
+    seeds, ledger = x[rows], Ledger()
     before, after = explore(method, target, peers, seeds, run, ledger)
     hit = induced(models, after, seeds, run)
     rng = run.generator("blind")
     blind = tuple(cast(Scores, Blind(peer, rng)) for peer in peers)
     _, random = explore(method, Blind(target, rng), blind, seeds, run, Ledger())
     by_chance = induced(models, random, seeds, run)
-    x, origin = one_each(after, hit)
+    found, origin = one_each(after, hit)
     agreed = data.take(rows)
     measurements = [
         rate("clean accuracy", said[0] == data.y),
@@ -105,16 +106,19 @@ def assess(method: TestGenerator[Any], case: Case, run: Run) -> Evidence:
         _coverage("neuron coverage", after),
         _coverage("neuron coverage (random directions)", random),
     ]
-    if len(x):
-        change = target.space.distance(x, seeds[origin], "linf").double()
+    if len(found):
+        change = target.space.distance(found, seeds[origin], "linf").double()
         low, middle, high = (float(change.quantile(q)) for q in (0.25, 0.5, 0.75))
-        measurements.append(Measurement("median change", middle, len(x), low, high, "quartiles"))
-        blamed = answers(target, x, run) != said[0][rows][origin]
+        measurements.append(
+            Measurement("median change", middle, len(found), low, high, "quartiles")
+        )
+        blamed = answers(target, found, run) != said[0][rows][origin]
         measurements.append(rate("finds that this model answers differently", blamed))
     shown = slice(0, 8)
     tensors = {
-        "clean": seeds[origin][shown], "generated": x[shown], "labels": agreed.y[origin][shown],
-        "answers": torch.stack([answers(model, x[shown], run) for model in models], 1),
+        "clean": seeds[origin][shown], "generated": found[shown],
+        "labels": agreed.y[origin][shown],
+        "answers": torch.stack([answers(model, found[shown], run) for model in models], 1),
     }  # fmt: skip
     return Evidence(
         tuple(measurements), tensors, len(rows), ledger.forwards, ledger.backwards,
@@ -124,7 +128,7 @@ def assess(method: TestGenerator[Any], case: Case, run: Run) -> Evidence:
 
 def trained_peers(case: Case, run: Run) -> tuple[Scores, ...]:
     """Models trained as the target was, on the same rows, from other initial weights."""
-    recipe, data = case.any_recipe(), case.members()
+    recipe, data = case.any_recipe(), on(case.members(), run)
     return tuple(recipe.train(data, run.seed + 1000 + k) for k in range(PEERS))
 
 

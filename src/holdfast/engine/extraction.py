@@ -1,6 +1,6 @@
 """Run an extraction attack: how well its copies agree with the target, by queries spent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,7 @@ from holdfast.core.target import Scores
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.evasion import answers
 from holdfast.engine.ledger import Ledger, view
-from holdfast.ops.rows import Ragged
+from holdfast.engine.measure import InBatches
 
 LEAST = 40
 """Fewer held-out rows leave no pool or nothing to judge on."""
@@ -36,13 +36,14 @@ class Copy:
 def steal(
     method: ExtractionAttack[Any], target: object, pool: Dataset, background: Background, run: Run
 ) -> tuple[tuple[Copy, ...], Ledger]:
-    """All copies that the method makes within the allowance `run.queries`, a total here."""
+    """All copies that the method makes within the allowance `run.queries`, a total here.
+
+    Pool, answers and copies are in the CPU's memory, wherever the target is.
+    """
     ledger = Ledger(run.queries, active=1)
-    found: list[Copy] = []
+    seen, found = InBatches(view(method, target, ledger), run), list[Copy]()
     try:
-        for copy in method.steal(
-            view(method, target, ledger), pool, background, run.generator("steal")
-        ):
+        for copy in method.steal(seen, pool, background, run.generator("steal", device="cpu")):
             found.append(Copy(copy, ledger.forwards))
             run.progress(len(found), len(found) + 1)
     except QueriesSpent:
@@ -51,6 +52,11 @@ def steal(
     if not found:
         raise NotApplicable("the method made no copy")
     return tuple(found), ledger
+
+
+def on_cpu(run: Run) -> Run:
+    """The same run where copies are."""
+    return replace(run, device=torch.device("cpu"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +74,7 @@ class Shuffled:
     def scores(self, x: Tensor) -> Tensor:
         """The target's scores in another order of rows."""
         raw: Tensor = self.target.scores(x)
-        return raw[torch.randperm(len(raw), generator=self.run.generator("shuffle", len(raw)))]
+        return raw[self.run.order(len(raw), "shuffle", len(raw))]
 
     def decode(self, raw: Tensor) -> Tensor:
         """As the target decodes."""
@@ -78,7 +84,7 @@ class Shuffled:
     def answer(self, x: Tensor) -> Tensor:
         """The target's answers in another order of rows."""
         told: Tensor = self.target.answer(x)
-        return told[torch.randperm(len(told), generator=self.run.generator("shuffle", len(told)))]
+        return told[self.run.order(len(told), "shuffle", len(told))]
 
 
 def assess(method: ExtractionAttack[Any], case: Case, run: Run) -> Evidence:
@@ -89,20 +95,19 @@ def assess(method: ExtractionAttack[Any], case: Case, run: Run) -> Evidence:
     the share of rows on which always giving the commonest answer would agree.
     """
     target = cast(Scores, case.target)
-    if isinstance(case.test.x, Ragged) or case.test.y.ndim > 1:
-        raise NotApplicable("needs inputs of one shape with one label each")
+    case.rows()
     if len(case.test) < LEAST:
         raise NotApplicable(f"needs {LEAST} held-out rows")
-    order = torch.randperm(len(case.test), generator=run.generator("pool"))
+    order, here = run.order(len(case.test), "pool"), on_cpu(run)
     half = min(MOST_POOL, len(order) // 2)
     pool, judged = case.test.take(order[:half]), case.test.take(order[half:])
     blind = pool.with_rows(pool.x, torch.zeros_like(pool.y))  # the labels are not the attacker's
     copies, ledger = steal(method, case.target, blind, case.background(), run)
     told = answers(target, judged.x, run)
-    same = [told == answers(c.copy, judged.x, run) for c in copies]
-    best, final = copies[-1], answers(copies[-1].copy, judged.x, run)
+    same = [told == answers(c.copy, judged.x, here) for c in copies]
+    best, final = copies[-1], answers(copies[-1].copy, judged.x, here)
     control, _ = steal(method, Shuffled(case.target, run), blind, case.background(), run)
-    guess = answers(control[-1].copy, judged.x, run)
+    guess = answers(control[-1].copy, judged.x, here)
     found = [
         rate("clean accuracy", told == judged.y),
         rate("agreement", same[-1]),
@@ -131,7 +136,7 @@ def _uniform(target: Scores, best: Copy, like: Dataset, run: Run) -> list[Measur
     low, high = (torch.as_tensor(v).float() for v in (space.low, space.high))
     if not (low.isfinite().all() and high.isfinite().all()):
         return []
-    rng = run.generator("uniform")
+    rng = run.generator("uniform", device="cpu")
     x = low + (high - low) * torch.rand(like.tensor.shape, generator=rng)
-    same = answers(target, x, run) == answers(best.copy, x, run)
+    same = answers(target, x, run) == answers(best.copy, x, on_cpu(run))
     return [rate("agreement on uniform inputs", same)]

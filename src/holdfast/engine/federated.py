@@ -14,8 +14,8 @@ from holdfast.core.kinds import Aggregator, FederatedAttack
 from holdfast.core.recipe import TorchRecipe
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
-from holdfast.engine.backdoor import on, right, seed
-from holdfast.engine.case import Case, Evidence, rate
+from holdfast.engine.backdoor import right, seed
+from holdfast.engine.case import Case, Evidence, on, rate
 from holdfast.engine.evasion import answers
 from holdfast.engine.lookup import registered
 
@@ -58,8 +58,7 @@ class Malice:
 
 def split(data: Dataset, clients: int, run: Run) -> tuple[Dataset, ...]:
     """Disjoint random parts of equal size, up to one row."""
-    order = torch.randperm(len(data), generator=run.generator("clients"), device=run.device).cpu()
-    return tuple(data.take(part) for part in order.tensor_split(clients))
+    return tuple(data.take(part) for part in run.order(len(data), "clients").tensor_split(clients))
 
 
 def one_round(
@@ -173,8 +172,7 @@ def choose(known: Tensor, test: Dataset, run: Run) -> tuple[Dataset, Dataset]:
     rows = known.nonzero().flatten()
     if len(rows) < VICTIMS:
         raise NotApplicable("needs a federation that gets more test rows right")
-    order = torch.randperm(len(rows), generator=run.generator("victims"), device=run.device).cpu()
-    rows = rows[order[:VICTIMS]]
+    rows = rows[run.order(len(rows), "victims")[:VICTIMS]]
     kept = torch.ones(len(test), dtype=torch.bool)
     kept[rows] = False
     victims = test.take(rows)

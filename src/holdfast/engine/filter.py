@@ -15,10 +15,10 @@ from holdfast.core.run import Run
 from holdfast.core.target import Scores
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.evasion import answers
-from holdfast.engine.extraction import steal
+from holdfast.engine.extraction import on_cpu, steal
 from holdfast.engine.lookup import registered
+from holdfast.engine.measure import InBatches
 from holdfast.engine.membership import auc, score
-from holdfast.ops.rows import Ragged
 from holdfast.ops.stats import mean_interval
 from holdfast.targets.wrappers import Filtered
 
@@ -34,8 +34,7 @@ def assess(method: OutputFilter, case: Case, run: Run) -> Evidence:
     """
     if not isinstance(case.target, Scores):
         raise NeedsError("needs scores to filter, which the target does not give")
-    if isinstance(case.test.x, Ragged) or case.test.y.ndim > 1:
-        raise NotApplicable("needs inputs of one shape with one label each")
+    case.rows()
     attacks = {id_: registered(id_)(**params) for id_, params in COPIES.items()}
     reader = registered(MEMBERSHIP)()
     filtered = Filtered(cast(Any, case.target), method, run)
@@ -63,18 +62,24 @@ def _cost(filtered: Filtered, case: Case, run: Run) -> list[Measurement]:
     """What an honest caller loses."""
     bare = filtered.target
     before, after = answers(bare, case.test.x, run), answers(filtered, case.test.x, run)
-    told = [
-        (bare.scores(x).double().softmax(1) - filtered.scores(x).double().softmax(1)).abs().sum(1)
-        for x in case.test.tensor.split(run.batch_size)
-    ]
-    change = torch.cat(told).cpu()
+    honest, told = (
+        InBatches(target, run).scores(case.test.tensor).double().softmax(1)
+        for target in (bare, filtered)
+    )
+    change = (honest - told).abs().sum(1)
     low, high = mean_interval(change.numpy())
     n = len(change)
     return [
         rate("clean accuracy", after == case.test.y),
         rate("clean accuracy (undefended)", before == case.test.y),
         rate("changed answers", before != after),
-        Measurement("mean change of the probabilities", float(change.mean()), n, low, high),
+        Measurement(
+            "mean change of the probabilities",
+            float(change.mean()),
+            n,
+            max(0.0, low),
+            min(2.0, high),
+        ),
     ]
 
 
@@ -89,10 +94,11 @@ def _copy(
     id_: str, attack: Any, target: Any, case: Case, suffix: str, run: Run
 ) -> tuple[Measurement, int]:
     """Agreement of the attack's last copy, on rows it never asked about."""
-    order = torch.randperm(len(case.test), generator=run.generator("filter"))
+    order = run.order(len(case.test), "filter")
     pool, judged = (case.test.take(half) for half in order.tensor_split(2))
     pool = pool.with_rows(pool.x, torch.zeros_like(pool.y))
     copies, ledger = steal(attack, target, pool, Background(case.recipe), run)
-    same = answers(target, judged.x, run) == answers(copies[-1].copy, judged.x, run)
+    said = answers(copies[-1].copy, judged.x, on_cpu(run))
+    same = answers(target, judged.x, run) == said
     name = id_.removeprefix("extraction/").replace("_", " ")
     return rate(f"agreement of {name}{suffix}", same), ledger.forwards

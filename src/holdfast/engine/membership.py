@@ -16,8 +16,8 @@ from holdfast.core.target import Scores
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.evasion import answers
 from holdfast.engine.ledger import Ledger, view
+from holdfast.engine.measure import InBatches
 from holdfast.ops import stats
-from holdfast.ops.rows import Ragged
 from holdfast.ops.stats import Floats
 
 MOST = 300
@@ -43,12 +43,11 @@ class Split(NamedTuple):
 def split(case: Case, run: Run, most: int = MOST) -> Split:
     """Draw members from the training rows and non-members from half of the held-out rows."""
     train, test = case.members(), case.test
-    if isinstance(test.x, Ragged) or test.y.ndim > 1:
-        raise NotApplicable("needs inputs of one shape with one label each")
+    case.rows()
     count = min(most, len(train), len(test) // 2)
     if count < LEAST:
         raise NotApplicable(f"needs {LEAST} training rows and {2 * LEAST} held-out rows")
-    rng = run.generator("membership")
+    rng = run.generator("membership", device="cpu")
     inside = train.take(torch.randperm(len(train), generator=rng)[:count])
     order = torch.randperm(len(test), generator=rng)
     outside, rest = test.take(order[:count]), test.take(order[count : count + 2 * most])
@@ -118,8 +117,9 @@ def measurements(members: Floats, others: Floats) -> tuple[Measurement, ...]:
 
     The null area under the curve compares two halves of the non-members: where its interval misses
     one half, the scores tell rows apart by something other than membership. It also does so by
-    chance, once in twenty. With n non-members the smallest false-positive rate is 1 / n, so that
-    0.1 % needs 1000 of them.
+    chance, once in twenty. The intervals of the powers hold for the threshold that was found, which
+    is itself one of few non-members' scores. With n non-members the smallest false-positive rate is
+    1 / n, so that 0.1 % needs 1000 of them.
     """
     found = [auc("area under the curve", members, others)]
     for level in (0.01, 0.001):
@@ -144,9 +144,10 @@ def score(method: MembershipAttack[Scores], case: Case, run: Run) -> tuple[Split
     """Scores of the rows of `split`, and what they cost."""
     drawn = split(case, run)
     ledger = Ledger(run.queries, active=len(drawn.scored))
-    seen, background = view(method, case.target, ledger), case.background(drawn.background)
+    seen = InBatches(view(method, case.target, ledger), run)
+    background, rng = case.background(drawn.background), run.generator("score", device="cpu")
     try:
-        found = method.score(seen, drawn.scored, background, run.generator("score"))
+        found = method.score(cast(Scores, seen), drawn.scored, background, rng)
     except QueriesSpent as spent:
         raise NotApplicable(f"the allowance is too small to score a row: {spent}") from spent
     if not bool(found.isfinite().all()):
@@ -188,10 +189,8 @@ def _saturated(case: Case, data: Dataset, run: Run) -> float:
     target = case.target
     if not isinstance(target, Scores):
         return 0.0
-    top = [
-        target.scores(x).float().softmax(1).amax(1) == 1 for x in data.tensor.split(run.batch_size)
-    ]
-    return float(torch.cat(top).float().mean())
+    top = InBatches(target, run).scores(data.tensor).float().softmax(1).amax(1)
+    return float((top == 1).float().mean())
 
 
 def _notes(found: list[Measurement], scores: Floats, saturated: float) -> tuple[str, ...]:

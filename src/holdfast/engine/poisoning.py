@@ -13,8 +13,8 @@ from holdfast.core.record import Measurement
 from holdfast.core.run import Run
 from holdfast.core.space import Budget
 from holdfast.core.target import Features
-from holdfast.engine.backdoor import on, right, trained
-from holdfast.engine.case import Case, Evidence, rate
+from holdfast.engine.backdoor import right, trained
+from holdfast.engine.case import Case, Evidence, on, rate
 from holdfast.engine.evasion import answers
 from holdfast.engine.ledger import Ledger, view
 from holdfast.ops.stats import mean_interval
@@ -73,7 +73,7 @@ def _accuracy(method: PoisoningAttack[Any], case: Case, run: Run) -> Evidence:
         part = f"rate={share:g}"
         found.append(rate("poisoned accuracy", hits[0], part=part))
         found.append(drop(base, hits, "accuracy drop", part))
-    source, wanted = _pair(data, run)
+    source, wanted = _pair(data, test, run)
     half = int((data.y == source).sum()) / 2 / len(data)
     aim = Aim(half, wanted, source)
     poisoned = method.poison(surrogate, data, aim, run.generator("poison", "pair"))
@@ -85,21 +85,22 @@ def _accuracy(method: PoisoningAttack[Any], case: Case, run: Run) -> Evidence:
     found.append(rate(name, answers(victim, rows, run) == wanted, part=part))
     found.append(rate(f"{name} without poison", answers(clean[0], rows, run) == wanted))
     notes = (
-        f"mean of {SEEDS} trainings per rate",
+        f"mean of {SEEDS} trainings per rate; the intervals are over held-out rows, not trainings",
         f"half of the labels of class {data.classes[source]} are changed to {data.classes[wanted]}"
         " in the targeted run, one training",
     )
     return Evidence(tuple(found), {}, len(test), ledger.forwards, ledger.backwards, notes)
 
 
-def _pair(data: Dataset, run: Run) -> tuple[int, int]:
-    """Two different classes that occur in the data."""
-    present = data.y.unique()
-    if len(present) < 2:
-        raise NotApplicable("needs rows of at least two classes")
-    rng = run.generator("pair")
-    order = torch.randperm(len(present), generator=rng, device=run.device).tolist()
-    return int(present[order[0]]), int(present[order[1]])
+def _pair(data: Dataset, test: Dataset, run: Run) -> tuple[int, int]:
+    """Two different classes of the data; the first, which is to be misread, is also in the test."""
+    present = data.y.unique().cpu()
+    present = present[run.order(len(present), "pair")]
+    judged = present[torch.isin(present, test.y.cpu())]
+    if len(present) < 2 or not len(judged):
+        raise NotApplicable("needs rows of at least two classes, and held-out rows of one of them")
+    source = int(judged[0])
+    return source, int(present[present != source][0])
 
 
 def _victims(method: PoisoningAttack[Any], case: Case, run: Run) -> Evidence:
@@ -111,15 +112,15 @@ def _victims(method: PoisoningAttack[Any], case: Case, run: Run) -> Evidence:
     data, test, ledger = on(case.members(), run), case.test, Ledger()
     surrogate = view(method, case.target, ledger)
     target = cast(Features, case.target)
+    if len(data.y.unique()) < 2:
+        raise NotApplicable("needs training rows of at least two classes")
     if not isinstance(target, Features):
         raise NotApplicable("the victim trains the last layer anew, so features are needed")
     known, queries = _features(target, data.tensor, run), _features(target, test.tensor, run)
     head = _head(known, data.y)
     clean = _answer(head, queries) == test.y
     right_rows = clean.nonzero().flatten()
-    rng = run.generator("victims")
-    order = torch.randperm(len(right_rows), generator=rng, device=run.device).cpu()
-    chosen = right_rows[order[:VICTIMS]]
+    chosen = right_rows[run.order(len(right_rows), "victims")[:VICTIMS]]
     if not len(chosen):
         raise NotApplicable("needs test rows that a new last layer gets right")
     hits, idle, drops, shown = [], [], [], None
@@ -157,10 +158,8 @@ def _wanted(own: int, data: Dataset, run: Run, number: int) -> int:
     may = (counts >= round(VICTIM_RATE * len(data))).nonzero().flatten()
     if not len(may) or round(VICTIM_RATE * len(data)) < 1:
         raise NotApplicable("needs a second class with enough rows to poison")
-    pick = torch.randint(
-        len(may), (1,), generator=run.generator("wanted", number), device=run.device
-    )
-    return int(may[int(pick)])
+    rng = run.generator("wanted", number, device="cpu")
+    return int(may[int(torch.randint(len(may), (1,), generator=rng))])
 
 
 def _features(target: Features, x: Tensor, run: Run) -> Tensor:

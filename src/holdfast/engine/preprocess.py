@@ -8,7 +8,7 @@ from holdfast.core.errors import NotApplicable
 from holdfast.core.goal import AwayFrom
 from holdfast.core.kinds import Preprocessor
 from holdfast.core.run import Run
-from holdfast.core.space import Budget, Measure
+from holdfast.core.space import Budget
 from holdfast.core.target import Gradients
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.evasion import answers, attack
@@ -27,10 +27,9 @@ def assess(method: Preprocessor, case: Case, run: Run) -> Evidence:
     if not isinstance(case.target, Gradients):
         raise NotApplicable("is judged by an attack that needs gradients, which the target hides")
     pgd = registered("evasion/pgd")()
-    if case.threat.measure not in pgd.measures:
-        raise NotApplicable(f"{case.threat.measure} is not a measure the judging attack can use")
-    measure, target = cast(Measure, case.threat.measure), cast(Any, case.target)
-    defended, x, y = Defended(target, method, run), case.test.tensor, case.test.y
+    measure, budgets = case.budgets(pgd.measures)
+    target, x, y = cast(Any, case.target), case.rows(), case.test.y
+    defended = Defended(target, method, run)
     bare_right, right = answers(target, x, run) == y, answers(defended, x, run) == y
     measurements = [
         rate("clean accuracy", right),
@@ -38,7 +37,7 @@ def assess(method: Preprocessor, case: Case, run: Run) -> Evidence:
     ]
     bare, unaware, aware = bare_right.clone(), right.clone(), right.clone()
     best, forwards, backwards = x.clone(), 0, 0
-    for eps in case.threat.eps:
+    for eps in budgets:
         budget, rows = Budget(measure, eps), bare_right.nonzero().flatten()
         got = attack(pgd, target, x[rows], AwayFrom(y[rows]), budget, run)
         bare[rows[got.success]] = False

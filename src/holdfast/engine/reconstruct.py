@@ -81,6 +81,8 @@ def _inversion(method: ReconstructionAttack[Any], case: Case, run: Run) -> Evide
     labels = labels[torch.isin(labels, train.y)]
     like = torch.zeros_like(test.tensor[:1]).repeat(len(labels), *[1] * (test.tensor.ndim - 1))
     found, ledger = reconstruct(method, case.target, labels, like, run)
+    if not bool(found.isfinite().all()):
+        raise NotApplicable("the attack made no finite reconstruction within its allowance")
     noise = torch.rand(
         10 * len(labels), *like.shape[1:], generator=run.generator("control"), dtype=like.dtype
     )

@@ -13,8 +13,8 @@ from holdfast.core.kinds import Repair
 from holdfast.core.recipe import TorchRecipe
 from holdfast.core.run import Run
 from holdfast.core.target import Weights
-from holdfast.engine.backdoor import dead, judged, on, plant, seed, usual_attack
-from holdfast.engine.case import Case, Evidence
+from holdfast.engine.backdoor import dead, judged, plant, seed, usual_attack
+from holdfast.engine.case import Case, Evidence, on
 from holdfast.ops.finetune import finetune
 
 CLEAN = 0.05
@@ -42,11 +42,11 @@ def assess(method: Repair, case: Case, run: Run) -> Evidence:
     again in what is left, and hands that over.
     """
     recipe, data, test = case.torch_recipe(), on(case.members(), run), case.test
-    order = torch.randperm(len(data), generator=run.generator("clean rows"), device=run.device)
+    order = run.order(len(data), "clean rows")
     count = round(CLEAN * len(data))
     if count < FEWEST:
         raise NotApplicable(f"needs {FEWEST} clean rows, which is 5 % of {int(FEWEST / CLEAN)}")
-    clean, rest = data.take(order[:count].cpu()), data.take(order[count:].cpu())
+    clean, rest = data.take(order[:count]), data.take(order[count:])
     attack = usual_attack()
     planted = plant(attack, rest, recipe, run)
     module = cast(Weights, planted.victim).module

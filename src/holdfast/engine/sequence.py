@@ -11,7 +11,7 @@ from holdfast.core.goal import Transcript, edit_distance
 from holdfast.core.kinds import EvasionAttack
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
-from holdfast.core.space import Budget, Measure
+from holdfast.core.space import Budget
 from holdfast.core.target import Answers
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.evasion import attack
@@ -58,7 +58,7 @@ def assess(method: EvasionAttack[Any, Any, Any, Any], case: Case, run: Run) -> E
     target, data = cast(Answers[Ragged, Ragged], case.target), case.test
     if not isinstance(data.x, Ragged) or len(data.classes) < 4:
         raise NotApplicable("needs recordings and at least three symbols beside the blank")
-    measure = cast(Measure, case.threat.measure)
+    measure, budgets = case.budgets(method.measures)
     meant, here = transcripts(data.y), replace(run, device=torch.device("cpu"))
     said = write(target, data.x, run)
     right = (Transcript(meant).degree(said) >= 1) & (meant.length > 0)
@@ -72,7 +72,7 @@ def assess(method: EvasionAttack[Any, Any, Any, Any], case: Case, run: Run) -> E
         Measurement("symbol error rate", wrong / max(1, symbols), symbols),
     ]
     forwards = backwards = 0
-    for eps in case.threat.eps:
+    for eps in budgets:
         part, budget = f"eps={eps:g}", Budget(measure, eps)
         left = radius.isinf().nonzero().flatten()
         got = attack(method, target, x.take(left), goal.take(left), budget, run)

@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from holdfast.core.dataset import Dataset
-from holdfast.core.errors import NotApplicable
 from holdfast.core.goal import AwayFrom
 from holdfast.core.kinds import TrainingDefence
 from holdfast.core.recipe import TorchRecipe
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
-from holdfast.core.space import Budget, Measure
-from holdfast.engine.case import Case, Evidence, rate
+from holdfast.core.space import Budget
+from holdfast.engine.case import Case, Evidence, on, rate
 from holdfast.engine.evasion import answers, attack
 from holdfast.engine.lookup import registered
 
@@ -39,7 +38,7 @@ def train(
         heard: told every measurement that the defence yields.
     """
     module = recipe.build(run.seed).to(run.device)
-    data = data.with_rows(data.tensor.to(run.device), data.y.to(run.device))
+    data = on(data, run)
     epochs, seen = int(getattr(method, "epochs", 0)), set()
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -58,11 +57,10 @@ def assess(method: TrainingDefence, case: Case, run: Run) -> Evidence:
     Both are attacked with their own gradients, so the attack knows the defence. "training time
     ratio" is what the defence costs on this machine.
     """
-    recipe, data, test = case.torch_recipe(), case.members(), case.test
+    recipe, data, test = case.torch_recipe(), on(case.members(), run), case.test
     pgd = registered("evasion/pgd")()
-    if case.threat.measure not in pgd.measures:
-        raise NotApplicable(f"{case.threat.measure} is not a measure the judging attack can use")
-    measure = cast(Measure, case.threat.measure)
+    measure, budgets = case.budgets(pgd.measures)
+    case.rows()
     start = perf_counter()
     plain = cast(Any, recipe.train(data, run.seed))
     middle = perf_counter()
@@ -74,7 +72,7 @@ def assess(method: TrainingDefence, case: Case, run: Run) -> Evidence:
     for target, suffix in ((defended, ""), (plain, " (undefended)")):
         standing = answers(target, test.tensor, run) == test.y
         measurements.append(rate(f"clean accuracy{suffix}", standing))
-        for eps in case.threat.eps:
+        for eps in budgets:
             left = standing.nonzero().flatten()
             x, y = test.tensor[left], test.y[left]
             got = attack(pgd, target, x, AwayFrom(y), Budget(measure, eps), run)

@@ -63,6 +63,7 @@ def assess(method: UniversalAttack[Any], case: Case, run: Run) -> Evidence:
     cut out of a plain image of that class, whose success is no attack but mere presence.
     """
     target, data = cast(Answers, case.target), case.test
+    case.rows()
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(run.seed))
     own, held = (data.take(part.sort().values) for part in order.tensor_split(2))
     x, right = held.tensor, answers(target, held.tensor, run) == held.y
@@ -102,13 +103,17 @@ def assess(method: UniversalAttack[Any], case: Case, run: Run) -> Evidence:
 def _best_class(
     method: UniversalAttack[Any], case: Case, own: Dataset, run: Run
 ) -> tuple[int, Crafted]:
-    """The class whose change does best on the rows it was made from; passes of all tries."""
+    """The class whose change does best on the rows it was made from; passes of all tries.
+
+    Rows that are misread without any change count for no class, as when the change is judged.
+    """
     classes = own.y.unique().tolist()[:TRIED]
+    right = answers(cast(Answers, case.target), own.tensor, run) == own.y
     silent, best, most, forwards, backwards = replace(run, progress=_silent), None, -1.0, 0, 0
     for done, wanted in enumerate(classes):
         made = craft(method, case.target, own, wanted, silent)
         forwards, backwards = forwards + made.forwards, backwards + made.backwards
-        others = own.tensor[own.y != wanted]
+        others = own.tensor[right & (own.y != wanted)]
         if made.delta is not None and len(others):
             moved = apply(made.delta, others, case.target, silent)
             reached = answers(cast(Answers, case.target), moved, silent) == wanted

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 
 from holdfast.core.dataset import Dataset
+from holdfast.core.errors import NotApplicable
 from holdfast.core.kinds import Suspicion, WeightScan
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
-from holdfast.engine.backdoor import DEAD, WANTED, fired, on, plant, trained, usual_attack
-from holdfast.engine.case import Case, Evidence
+from holdfast.engine.backdoor import DEAD, WANTED, fired, plant, trained, usual_attack
+from holdfast.engine.case import Case, Evidence, on
 from holdfast.engine.ledger import Ledger, view
 
 ROWS = 100
@@ -56,7 +57,11 @@ def assess(method: WeightScan[Any], case: Case, run: Run) -> Evidence:
             size = min(case.train.tensor.shape[2:]) // 2
             attacks[f"size={size}"] = replace(usual, size=size)  # type: ignore[type-var]
         for done, (part, attack) in enumerate(attacks.items()):
-            planted = plant(attack, case.train, case.recipe, run)
+            try:
+                planted = plant(attack, case.train, case.recipe, run)
+            except NotApplicable as reason:
+                notes.append(f"without positive control: the training set {reason}")
+                break
             seen = scan(method, planted.victim, clean, run, Ledger())
             value = float(seen.index[WANTED])
             found.append(Measurement("anomaly index of a planted copy", value, n, part=part))

@@ -31,6 +31,8 @@ def size(d: Tensor, norm: Norm) -> Tensor:
 
 def project(d: Tensor, norm: Norm, eps: Tensor | float) -> Tensor:
     """Nearest point (Euclidean distance) of the ball of radius `eps` around zero, per row."""
+    if norm == "linf" and not isinstance(eps, Tensor):
+        return d.clamp(-eps, eps)
     bound = rows(eps, d)
     if norm == "linf":
         return torch.clamp(d, -bound, bound)

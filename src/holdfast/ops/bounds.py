@@ -3,13 +3,10 @@
 All functions take and give pairs of tensors (N, ...). Sound up to rounding; use double precision.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-
-from holdfast.ops.losses import two_logits
 
 RISING = (
     nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh, nn.Identity, nn.Dropout,
@@ -28,7 +25,7 @@ class UnknownLayer(TypeError):
 def layers(module: nn.Module) -> list[nn.Module]:
     """The layers of nested `nn.Sequential` in order, without last ones that keep the order."""
     flat = _flat(module)
-    while flat and isinstance(flat[-1], AFTERTHOUGHTS):
+    while flat and isinstance(flat[-1], AFTERTHOUGHTS) and _standard(flat[-1]):
         flat.pop()
     return flat
 
@@ -46,6 +43,8 @@ def propagate(parts: Sequence[nn.Module], low: Tensor, high: Tensor) -> tuple[Te
 
 def step(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Bounds after one layer (Gowal et al. 2018, sec. 3: affine and monotonic layers)."""
+    if not _standard(layer):
+        raise UnknownLayer(type(layer).__name__)
     if isinstance(layer, RISING) or _rises(layer):
         return layer(low), layer(high)
     widen = _widening(layer)
@@ -60,7 +59,7 @@ def margins(parts: Sequence[nn.Module], low: Tensor, high: Tensor, labels: Tenso
     it and bounded as such, which is tighter than the difference of two bounds (elision, sec. 3).
     """
     last = parts[-1] if parts else None
-    if isinstance(last, nn.Linear):
+    if isinstance(last, nn.Linear) and _standard(last):
         low, high = propagate(parts[:-1], low, high)
         weight, bias = _two_rows(last)
         centre, radius = (low + high) / 2, (high - low) / 2
@@ -71,7 +70,9 @@ def margins(parts: Sequence[nn.Module], low: Tensor, high: Tensor, labels: Tenso
             gaps.append(middle - (difference.abs() * radius).sum(1))
         gap = torch.stack(gaps, 1)
     else:
-        low, high = (two_logits(v) for v in propagate(parts, low, high))
+        low, high = propagate(parts, low, high)
+        if low.numel() == len(low):  # one logit z: class 1 wins by z, class 0 by -z
+            return torch.where(labels == 1, low.flatten(), -high.flatten())
         gap = low.gather(1, labels[:, None]) - high
     return gap.scatter(1, labels[:, None], torch.inf).amin(1)
 
@@ -97,8 +98,13 @@ def largest(holds: Callable[[Tensor], Tensor], like: Tensor, top: float, steps: 
     return torch.where(always, torch.full_like(like, top), low).masked_fill(never, -1)
 
 
+def _standard(layer: nn.Module) -> bool:
+    """Whether PyTorch itself wrote what the layer computes: a subclass may compute anything else."""
+    return type(layer).forward.__module__.startswith("torch.nn.modules.")
+
+
 def _flat(module: nn.Module) -> list[nn.Module]:
-    if not isinstance(module, nn.Sequential):
+    if not isinstance(module, nn.Sequential) or not _standard(module):
         return [module]
     return [layer for part in module for layer in _flat(part)]
 
@@ -110,7 +116,7 @@ def _rises(layer: nn.Module) -> bool:
 
 
 def _two_rows(last: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weights and bias of a linear layer; one logit z stands for the two scores (0, z)."""
+    """Weights and bias of a linear layer; one logit z counts as the two scores (0, z)."""
     weight = last.weight
     bias = weight.new_zeros(len(weight)) if last.bias is None else last.bias
     if len(weight) == 1:
@@ -123,10 +129,7 @@ def _widening(layer: nn.Module) -> Callable[[Tensor], Tensor]:
     if isinstance(layer, nn.Linear):
         return lambda r: r @ layer.weight.abs().T
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
-        absolute = copy.deepcopy(layer)
-        absolute.weight = nn.Parameter(layer.weight.detach().abs(), requires_grad=False)
-        absolute.bias = None
-        return absolute
+        return lambda r: layer._conv_forward(r, layer.weight.abs(), None)
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.running_var is not None:
         slope = (layer.running_var + layer.eps).rsqrt()
         slope = slope if layer.weight is None else slope * layer.weight.abs()

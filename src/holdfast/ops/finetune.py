@@ -5,6 +5,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from holdfast.ops.losses import two_logits
+from holdfast.ops.rows import batches
 
 
 def finetune(
@@ -22,9 +23,7 @@ def finetune(
         module.train()
         for _ in range(epochs):
             order = torch.randperm(len(y), generator=rng, device=rng.device).to(y.device)
-            for rows in order.split(16):
-                if len(rows) < 2 < len(y):  # batch normalisation has no spread of one row
-                    continue
+            for rows in batches(order, 16):
                 loss = cross_entropy(two_logits(module(x[rows])), y[rows])
                 optimiser.zero_grad()
                 loss.backward()

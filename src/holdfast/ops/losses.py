@@ -30,8 +30,12 @@ def phi(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def two_logits(raw: Tensor) -> Tensor:
-    """One binary logit z, (N,) or (N, 1), as (N, 2) scores (0, z), whose softmax is sigmoid(z)."""
+    """One binary logit z, (N,) or (N, 1), as (N, 2) scores (-z / 2, z / 2).
+
+    Their softmax is sigmoid(z). A constant score of zero for class 0 would have the same, but no
+    gradient: what explains or guides by one class's score would be blind on half of the rows.
+    """
     if raw.ndim == 1 or (raw.ndim == 2 and raw.shape[1] == 1):
-        logit = raw.reshape(-1, 1)
-        return torch.cat([torch.zeros_like(logit), logit], 1)
+        half = raw.reshape(-1, 1) / 2
+        return torch.cat([-half, half], 1)
     return raw

@@ -79,6 +79,17 @@ def take(keep: Tensor | None, *things: Any) -> Any:
     return [thing if keep is None else pick(thing, keep) for thing in things]
 
 
+def batches(order: Tensor, size: int) -> list[Tensor]:
+    """`order` in parts of `size`; a last row alone joins the part before it.
+
+    Batch normalisation has no spread of one row and refuses to be trained on it.
+    """
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
 def concat(parts: list[Any]) -> Any:
     """Rows of all parts, one after the other; ragged parts are padded to the longest."""
     if isinstance(parts[0], Ragged):

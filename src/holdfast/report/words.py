@@ -81,18 +81,20 @@ _SHARE = re.compile(
 )
 _CONTROL = re.compile(
     r"random|control|without|undefended|non-adaptive|uniform|clean copy|planted copy|null|by their mean"
-    r"|of the independent|plain crop|limit",
+    r"|of the independent|plain crop|limit|commonest|between two|^noise|by the attacked model"
+    r"|on members",
     re.I,
 )
 _BAD = re.compile(
     r"attack|success|error|false|loss|\bauc\b|area under the curve|\b[tf]pr\b|advantage|exposure|anomaly"
     r"|gap|difference|disparity|drop|leak|suspicious|copy|psnr|ssim|recovered|recognised|reached"
-    r"|refuted|abstained|changed|differently|time|uplift",
+    r"|refuted|abstained|changed|differently|time|uplift|\bepsilon\b|unsafe|not analysed|answered as",
     re.I,
 )
 _GOOD = re.compile(
     r"accuracy|certified|radius|median distance|disparate impact|precision|recall", re.I
 )
+_STOLEN = re.compile(r"(agreement|copy)(?! of the)(?!.*\(undefended\))")
 _CAUGHT = re.compile(r"^(area under|auc|recall|precision|detection|tpr)", re.I)
 
 
@@ -176,12 +178,12 @@ def rising_is_good(kind: str, name: str) -> bool | None:
 
     Controls are neither good nor bad, and what a thief gets is bad whatever it is called.
     """
+    if kind in ("ExtractionAttack", "OutputFilter") and _STOLEN.match(name):
+        return False
     if _CONTROL.search(name):
         return None
     if kind in ("Detector", "DataFilter") and _CAUGHT.search(name):
         return True
-    if kind == "ExtractionAttack" and re.match("agreement|copy", name):
-        return False
     if kind == "Explainer" and name != "clean accuracy":
         return None
     if _BAD.search(name):

@@ -47,8 +47,8 @@ def compression(head: bytes) -> str:
         return "bz2"
     if head[:6] == b"\xfd7zXZ\x00":
         return "xz"
-    if head[:3] == b"\x5d\x00\x00":
-        return "lzma"
+    if head[:2] == b"\x5d\x00" and (head[5:13] == b"\xff" * 8 or head[10:13] == bytes(3)):
+        return "lzma"  # of unknown size, or of less than a tebibyte
     zlib_like = len(head) > 1 and head[0] == 0x78 and (head[0] * 256 + head[1]) % 31 == 0
     return "zlib" if zlib_like else ""
 
@@ -119,8 +119,8 @@ def inflate(
 
 def find_zip(data: Buffer, start: int, end: int) -> int | None:
     """Where the end record of a zip archive lies, None where there is none."""
-    found = data.rfind(b"PK\x05\x06", max(start, end - 65_557), end)
-    return found if found >= 0 and found + 22 <= end else None
+    found = data.rfind(b"PK\x05\x06", max(start, end - 65_557), max(start, end - 18))
+    return found if found >= 0 else None
 
 
 def zip_members(data: Buffer, start: int, end: int, record: int) -> Iterator[Member]:
@@ -208,7 +208,7 @@ def is_tar(data: Buffer, start: int, end: int) -> bool:
 
 
 def tar_members(data: Buffer, start: int, end: int) -> Iterator[Member]:
-    """Regular files of a tar archive.
+    """Files of a tar archive, and as empty ones the links and sparse files, which are not followed.
 
     Raises:
         Malformed: a header cannot be read.
@@ -228,9 +228,16 @@ def tar_members(data: Buffer, start: int, end: int) -> Iterator[Member]:
             raise Malformed("a tar header without a size") from error
         if size < 0 or pos + 512 + size > end:
             raise Malformed("a tar member that is longer than the archive")
-        if header[156:157] in (b"0", b"\0", b"7"):
-            name = header[:100].split(b"\0")[0].decode("utf-8", "replace")
+        kind = header[156:157]
+        name = header[:100].split(b"\0")[0].decode("utf-8", "replace")
+        if kind in (b"0", b"\0", b"7"):
             yield Member(name, pos + 512, pos + 512 + size)
+        elif kind in (b"x", b"g", b"X"):  # newer headers that correct the one which follows
+            told = bytes(data[pos + 512 : pos + 512 + size])
+            if b" size=" in told or b" GNU.sparse." in told:
+                yield Member(name, pos, pos, problems=["has a header that moves the next one"])
+        elif kind not in (b"5", b"L", b"K"):
+            yield Member(name, pos, pos, problems=["is a link or of a kind that is not read"])
         count += 1
         if count > MEMBERS:
             raise Exhausted("an archive of too many members")

@@ -9,7 +9,7 @@ import warnings
 from holdfast.supply.pickle_values import Buffer, Exhausted, Malformed
 
 MAGIC = b"\x93NUMPY"
-_PLAIN = re.compile(r"[<>|=]?([biufcmMSUVa?])(\d{0,9})(\[[^\]]*\])?")
+_PLAIN = re.compile(r"[<>|=]?(?:([biufcmMSUVa])(\d{1,9})|\?)(\[[^\]]*\])?")
 
 
 def read_header(data: Buffer, start: int, end: int) -> tuple[int, int | None]:

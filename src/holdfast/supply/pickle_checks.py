@@ -1,14 +1,29 @@
 """Arguments of callables that are allowed only for some uses, and the size of joblib's arrays."""
 
 import re
+from typing import TypeGuard
 
 from holdfast.supply.pickle_names import ALLOWED, CALLABLE
-from holdfast.supply.pickle_values import Made, Malformed, Mapped, Name, Symbol
+from holdfast.supply.pickle_values import (
+    Listed,
+    Made,
+    Malformed,
+    Mapped,
+    Name,
+    Opaque,
+    Symbol,
+    show,
+)
 
 _ARRAYS = ("ndarray", "matrix", "recarray", "MaskedArray")
 _BASES = ("object", "dict", "list", "tuple", "set", "frozenset", "int", "float", "complex", "str")
+_STATES = ("SeedSequence", "__pyx_unpickle_SeedSequence")
 _CODECS = ("latin1", "latin-1", "utf-8", "utf8", "ascii")
 _SPEC = re.compile(r"([biufcmMSUVO])(\d{1,9})")
+_WRAPPER = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
+_LOOKED_UP = ("append", "extend", "add")
+"""Methods that opcodes call by name, so that an attribute of the same name would be called."""
+_MANY = 10_000
 
 
 def check(function: Name, args: tuple[Symbol, ...] | None) -> str | None:
@@ -16,8 +31,7 @@ def check(function: Name, args: tuple[Symbol, ...] | None) -> str | None:
     if function.role == "class":
         return None
     if function.role == "call":
-        special = [a for a in args or () if isinstance(a, Mapped) and any(map(dunder, a.items))]
-        return "passes a special attribute" if special else None
+        return "calls it with arguments that cannot be read" if args is None else _plain(args)
     if function.role == "value":
         return "calls what may be held but not called"
     if not args:
@@ -25,9 +39,45 @@ def check(function: Name, args: tuple[Symbol, ...] | None) -> str | None:
     return _CHECKS[function.role or ""](args)
 
 
-def dunder(key: str) -> bool:
-    """Whether an attribute name is one of Python's own."""
-    return key[:2] == "__" and key[-2:] == "__"
+def reserved(key: str) -> bool:
+    """Whether an attribute of this name changes what an object is, or what opcodes do to it."""
+    return key in _LOOKED_UP or (key[:2] == "__" and key[-2:] == "__")
+
+
+def written(state: Symbol) -> str | None:
+    """Why this is refused as the state of an object, which names the attributes to write, or None.
+
+    Of what a call gave only a random seed is let through: another thing can be a dictionary
+    whose keys nobody has read.
+    """
+    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+    for part in parts:
+        if isinstance(part, Mapped):
+            for key in filter(reserved, part.items):
+                return f"writes the attribute {show(key)}"
+            if part.odd:
+                return "writes attributes whose names are made at load time"
+        elif isinstance(part, Made) and (part.of is None or part.of.name not in _STATES):
+            return "writes attributes that are made at load time"
+        elif isinstance(part, Opaque):
+            return "writes attributes that cannot be read"
+    return None
+
+
+def _plain(args: tuple[Symbol, ...]) -> str | None:
+    """Why these arguments are refused for a call that writes attributes from some of them."""
+    left, seen = list[Symbol](args), 0
+    while left:
+        thing, seen = left.pop(), seen + 1
+        if seen > _MANY:
+            return "calls it with more arguments than are read"
+        if isinstance(thing, Mapped) and any(map(reserved, thing.items)):
+            return "passes a special attribute"
+        if isinstance(thing, tuple | Listed):
+            left += thing if isinstance(thing, tuple) else thing.items
+        elif isinstance(thing, Mapped):
+            left += thing.items.values()
+    return None
 
 
 def _array(thing: Symbol) -> bool:
@@ -46,8 +96,22 @@ def _subtypes(args: tuple[Symbol, ...]) -> str | None:
     return None if all(map(_array, args[:2])) else "makes something else than an array"
 
 
+def _dtype(args: tuple[Symbol, ...]) -> str | None:
+    """A copy by name, as NumPy writes it: a dtype that is given back as it is would have two names."""
+    fine = len(args) == 3 and args[1:] == (0, 1) and _spec(args[0]) is not None
+    return None if fine else "makes a type in a way that NumPy does not write"
+
+
+def _lists(args: tuple[Symbol, ...]) -> str | None:
+    """TorchScript's helpers give back their argument: anything else would have two names."""
+    fine = isinstance(args[0], Listed | Mapped)
+    return None if fine else "is given something else than a list"
+
+
 def _scalar(args: tuple[Symbol, ...]) -> str | None:
-    return None if is_dtype(args[0]) else "makes a scalar of something else than a dtype"
+    spec = _spec(args[0].args[0]) if is_dtype(args[0]) and args[0].args else None
+    fine = spec is not None and spec[0] != "O"  # of objects it gives back its argument
+    return None if fine else "makes a scalar of something else than a dtype"
 
 
 def _reconstructor(args: tuple[Symbol, ...]) -> str | None:
@@ -66,7 +130,9 @@ def _encode(args: tuple[Symbol, ...]) -> str | None:
 
 
 def _ufunc(args: tuple[Symbol, ...]) -> str | None:
-    fine = len(args) == 2 and all(isinstance(a, str) for a in args) and args in ALLOWED
+    module, name = args if len(args) == 2 else (None, None)
+    fine = isinstance(module, str) and isinstance(name, str)
+    fine = fine and ALLOWED.get((str(module), str(name))) == "value"
     return None if fine else "looks up something else than a NumPy function"
 
 
@@ -84,13 +150,14 @@ def _rebuild(args: tuple[Symbol, ...]) -> str | None:
     maker, kind = args[0], args[1] if len(args) == 4 else None
     fine = isinstance(maker, Name) and maker.module == "torch._utils" and maker.role in CALLABLE
     fine = fine and isinstance(kind, Name) and _class(kind) and kind.module.startswith("torch")
-    state = [a for a in args if isinstance(a, Mapped) and any(map(dunder, a.items))]
-    return None if fine and not state else "rebuilds something else than a tensor"
+    return (_plain(args) or written(args[3])) if fine else "rebuilds something else than a tensor"
 
 
 _CHECKS = {
+    "dtype": _dtype,
     "reconstruct": _reconstruct,
     "subtypes": _subtypes,
+    "lists": _lists,
     "scalar": _scalar,
     "reconstructor": _reconstructor,
     "newobj": _newobj,
@@ -102,7 +169,15 @@ _CHECKS = {
 }
 
 
-def is_dtype(thing: Symbol) -> bool:
+def _spec(thing: Symbol) -> tuple[str, int] | None:
+    """Kind and bytes of one item from a dtype's name, None where it has another one."""
+    if isinstance(thing, Name):  # a row of a record array; its state tells how many bytes
+        return ("V", 0) if thing.name == "record" and _class(thing) else None
+    match = _SPEC.fullmatch(thing) if isinstance(thing, str) else None
+    return (match[1], int(match[2]) * (4 if match[1] == "U" else 1)) if match else None
+
+
+def is_dtype(thing: Symbol) -> TypeGuard[Made]:
     """Whether this is a `numpy.dtype` object."""
     return isinstance(thing, Made) and thing.of is not None and str(thing.of) == "numpy.dtype"
 
@@ -122,7 +197,8 @@ def array_bytes(wrapper: Made) -> int | None:
     """
     shape, kind = wrapper.state.get("shape"), wrapper.state.get("dtype")
     padded = wrapper.state.get("numpy_array_alignment_bytes")
-    if wrapper.odd or wrapper.args or not (padded is None or type(padded) is int):
+    strange = wrapper.odd or wrapper.args or not wrapper.state.keys() <= _WRAPPER
+    if strange or not (padded is None or type(padded) is int):
         raise Malformed("an array header that joblib does not write")
     if not isinstance(shape, tuple) or not isinstance(kind, Made):
         raise Malformed("an array header without shape or type")
@@ -141,13 +217,12 @@ def item(kind: Symbol, depth: int = 8) -> tuple[int, bool]:
     Flags and sizes in a dtype's state override its name, so a state that contradicts the name
     would make a loader read on from another byte than we do.
     """
-    known = isinstance(kind, Made) and is_dtype(kind) and not kind.odd and not kind.state
-    args = kind.args if known and isinstance(kind, Made) else None
-    spec = args[0] if args and len(args) == 3 and (args[1], args[2]) == (0, 1) else None
-    match = _SPEC.fullmatch(spec) if isinstance(spec, str) else None
-    if not match or not isinstance(kind, Made) or depth == 0:
+    if depth == 0 or not is_dtype(kind) or kind.odd or kind.state or not kind.args:
         raise Malformed("an array type that cannot be read")
-    letter, size = match[1], int(match[2]) * (4 if match[1] == "U" else 1)
+    spec = None if _dtype(kind.args) else _spec(kind.args[0])
+    if spec is None:
+        raise Malformed("an array type that cannot be read")
+    letter, size = spec
     if kind.rest is None:
         return size, letter == "O"
     state = kind.rest

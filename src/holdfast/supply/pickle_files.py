@@ -127,7 +127,7 @@ def _read(reading: Reading, part: Part, named: bool = False) -> bool:
         return True
     if part.raw:
         return _pickles(reading, part)
-    head = bytes(data[start : min(start + 8, end)])
+    head = bytes(data[start : min(start + 13, end)])
     record = archives.find_zip(data, start, end)
     if record is not None and _zip(reading, part, record, sure=head[:4] == b"PK\x03\x04"):
         return True
@@ -282,9 +282,13 @@ def _is_pickle(stream: Stream, part: Part, pos: int, named: bool) -> bool:
     header = part.data[pos] == 0x80 and pos + 1 < part.end and part.data[pos + 1] <= 8
     serious = any(
         note.kind == "executes"
-        or (note.kind == "unknown" and note.calls and _IDENTIFIERS.fullmatch(note.subject))
+        or (
+            (note.kind == "misuse" or (note.kind == "unknown" and note.calls))
+            and _IDENTIFIERS.fullmatch(note.subject)
+        )
         for note in stream.notes.values()
     )
+    serious = serious or bool(stream.nested)
     if part.raw:
         return serious or (header and stream.done)
     return serious or header or stream.done or named

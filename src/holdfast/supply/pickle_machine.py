@@ -8,7 +8,7 @@ reads on: a reader that stops at the first oddity is blind to what a more forgiv
 from dataclasses import dataclass, field
 
 from holdfast.supply import pickle_names as names
-from holdfast.supply.pickle_checks import check
+from holdfast.supply.pickle_checks import check, is_dtype, item, written
 from holdfast.supply.pickle_values import (
     Blob,
     Buffer,
@@ -166,7 +166,7 @@ class Stream:
     def hold(self, things: tuple[Symbol, ...] | list[Symbol]) -> None:
         """These become part of another object, through which a check could be passed by."""
         for thing in things:
-            if type(thing) is Name and thing.role not in (None, "class", "call", "value"):
+            if type(thing) is Name and thing.role not in (None, *names.HARMLESS):
                 self.note("misuse", str(thing), "is kept instead of being called", thing.at)
 
     def name(self, module: Symbol, name: Symbol) -> Symbol:
@@ -257,12 +257,11 @@ class Stream:
     def attributes(self, thing: Made, state: Symbol) -> None:
         """What BUILD writes into an instance."""
         self.hold([state])
+        if reason := written(state):
+            self.note("misuse", show(thing), f"BUILD {reason}")
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         read = [part for part in parts if isinstance(part, Mapped)]
         for part in read:
-            for key in part.items:
-                if key in ("append", "extend", "add") or (key[:2] == "__" and key[-2:] == "__"):
-                    self.note("misuse", show(thing), f"BUILD writes the attribute {show(key)}")
             thing.state.update(part.items)
             thing.odd |= part.odd
         if not read:
@@ -270,3 +269,8 @@ class Stream:
             thing.odd |= thing.rest is not None
             thing.rest = state
         thing.odd |= any(isinstance(part, Made | Opaque) for part in parts)
+        if is_dtype(thing):
+            try:
+                item(thing)
+            except Malformed as error:
+                self.note("misuse", show(thing), str(error))

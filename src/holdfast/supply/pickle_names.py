@@ -14,6 +14,8 @@ Role = str
 """class: may be built; call: may be called; value: may be held, not called; else a named check."""
 
 CALLABLE = ("class", "call")
+HARMLESS = ("class", "call", "value", "dtype")
+"""What may be kept within another object: called later, without a check, it does no harm."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -51,7 +53,11 @@ _REBUILD = """
 _SCALARS = """
     bool bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 intc uintc intp uintp longlong
     ulonglong float16 float32 float64 longdouble complex64 complex128 clongdouble str_ bytes_ void
-    datetime64 timedelta64 object_
+    datetime64 timedelta64
+"""
+_ABSTRACT = """
+    generic number integer signedinteger unsignedinteger inexact floating complexfloating flexible
+    character
 """
 _NUMERIC = """
     abs absolute add amax amin arccos arcsin arctan argmax argmin around asarray average cbrt ceil
@@ -84,8 +90,12 @@ ALLOWED: dict[tuple[str, str], Role] = (
     | _under(_CORES, "reconstruct", "_reconstruct")
     | _under(_CORES, "scalar", "scalar")
     | _under("numpy._core.numeric numpy.core.numeric", "call", "_frombuffer")
-    | _under("numpy", "class", "ndarray dtype matrix recarray" + _SCALARS)
-    | _under("numpy", "value", _NUMERIC)
+    | _under("numpy", "class", "ndarray matrix record recarray" + _SCALARS)
+    | {
+        ("numpy", "dtype"): "dtype",
+        ("numpy", "object_"): "value",
+    }  # object_ gives back its argument
+    | _under("numpy", "value", _NUMERIC + _ABSTRACT)
     | _under("numpy._core._multiarray_umath numpy.core._multiarray_umath", "value", _NUMERIC)
     | _under("numpy._core numpy.core numpy._core._methods", "ufunc", "_ufunc_reconstruct")
     | _under("numpy.ma numpy.ma.core", "class", "MaskedArray MaskedConstant")
@@ -112,11 +122,16 @@ ALLOWED: dict[tuple[str, str], Role] = (
     | _under("torch.storage", "storage", "_load_from_bytes")
     | _under("torch._utils", "call", _REBUILD)
     | _under("torch._tensor", "rebuild", "_rebuild_from_type_v2")
+    | _under(
+        "torch.nn.functional", "value", "elu gelu leaky_relu relu relu6 selu sigmoid silu tanh"
+    )
+    | {("torch._C._nn", "gelu"): "value"}
     | _under("torch.nn.parameter", "class", "Parameter Buffer")
     | _under("torch.serialization", "call", "_get_layout")
     | _under("torch.torch_version", "class", "TorchVersion")
 )
 
+_SCRIPT = _words("build_boollist build_doublelist build_intlist build_tensorlist restore_type_tag")
 _SPARSE_NAMES = _words(_SPARSE)
 _SPARSE_MODULE = re.compile(r"scipy\.sparse(\._?(bsr|coo|csc|csr|dia|dok|lil))?")
 
@@ -300,6 +315,8 @@ def role(module: str, name: str) -> Role | None:
         return ALLOWED[(module, name)]
     if _NN_MODULE.fullmatch(module) and name in _NN:
         return "class"
+    if module == "torch.jit._pickle" and name in _SCRIPT:
+        return "lists"
     if _SPARSE_MODULE.fullmatch(module) and name in _SPARSE_NAMES:
         return "class"
     if (module, name) in _SK_UTILS:

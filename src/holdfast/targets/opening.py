@@ -115,10 +115,12 @@ def open_model(
     else:
         opened = _open_pickle(file_at(spec), data, trust, scan)
     out = preflight(opened.target, data, device)
-    if opened.module is not None and _is_softmax(out):
-        facts = {**opened.facts, "warning": "rows of scores sum to 1: the model seems to end in a "
-                 "softmax, which hides gradients; return logits"}  # fmt: skip
-        opened = replace(opened, facts=facts)
+    if opened.module is not None:
+        _check_logit(opened.module, out)
+        if _is_softmax(out):
+            facts = {**opened.facts, "warning": "rows of scores sum to 1: the model seems to end "
+                     "in a softmax, which hides gradients; return logits"}  # fmt: skip
+            opened = replace(opened, facts=facts)
     return opened
 
 
@@ -154,6 +156,17 @@ def _check_output(target: Answers, out: Tensor, rows: int, classes: int) -> None
     if not isinstance(target, Scores) and not ((out >= 0) & (out < classes)).all():
         raise InputError(
             f"labels are 0 to {classes - 1}", got=out.tolist(), fix="give the data of the same task"
+        )
+
+
+def _check_logit(module: nn.Module, out: Tensor) -> None:
+    """A probability taken for a logit is never negative, so every row would be answered as class 1."""
+    one = out.shape[1] == 2 and torch.equal(out[:, 0], -out[:, 1])
+    if one and isinstance([*module.modules()][-1], nn.Sigmoid):
+        raise InputError(
+            "one number per row is read as a logit",
+            got="a model that ends in a sigmoid",
+            fix="return what goes into the sigmoid",
         )
 
 

@@ -40,7 +40,7 @@ class CtcRecogniser:
         return self.decode(self.scores(x))
 
     def gradient(self, x: Ragged, loss: Callable[[Ragged], Tensor]) -> Gradient[Ragged]:
-        """D sum(loss) / d sound, (N, L), exactly zero in the padding."""
+        """Gradient of sum(loss) in the sound, (N, L), exactly zero in the padding."""
         # cuDNN cannot go backward through a recurrent layer that is in evaluation mode
         with (
             _still(self.module),

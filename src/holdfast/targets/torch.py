@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from holdfast.core.errors import TargetError
+from holdfast.core.errors import NeedsError, TargetError
 from holdfast.core.space import Box
 from holdfast.core.target import Gradient
 from holdfast.ops.losses import two_logits
@@ -38,7 +38,7 @@ class TorchClassifier:
         return self.decode(self.scores(x))
 
     def gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
-        """D sum(loss) / d x by one backward pass that computes no parameter gradients."""
+        """Gradient of sum(loss) in x by one backward pass, without gradients of parameters."""
         with _still(self.module), torch.enable_grad():
             x = x.detach().requires_grad_()
             raw = self._forward(x)
@@ -49,14 +49,14 @@ class TorchClassifier:
         """(N, D): the input of the last linear layer that the forward pass calls."""
         with _still(self.module), torch.no_grad(), _penultimate(self.module) as seen:
             self._forward(x)
-            return seen[-1].flatten(1)
+            return _last(seen)
 
     def feature_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
-        """D sum(loss(features)) / d x, and the features."""
+        """Gradient of sum(loss(features)) in x, and the features."""
         with _still(self.module), torch.enable_grad(), _penultimate(self.module) as seen:
             x = x.detach().requires_grad_()
             self._forward(x)
-            features = seen[-1].flatten(1)
+            features = _last(seen)
             (grad,) = torch.autograd.grad(loss(features).sum(), x)
         return Gradient(grad, features.detach())
 
@@ -102,13 +102,20 @@ def _penultimate(module: nn.Module) -> Iterator[list[Tensor]]:
     linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     handles = [layer.register_forward_pre_hook(lambda _, x: seen.append(x[0])) for layer in linear]
     try:
-        if not handles:
-            raise TargetError(
-                "features are the input of the last linear layer",
-                got="no linear layer",
-                fix="end the model in nn.Linear",
-            )
         yield seen
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _last(seen: list[Tensor]) -> Tensor:
+    """(N, D): what the last linear layer was fed.
+
+    Raises:
+        NeedsError: the forward pass called none.
+    """
+    if not seen:
+        raise NeedsError(
+            "needs features, the input of the last nn.Linear, and the model calls no such layer"
+        )
+    return seen[-1].flatten(1)

@@ -14,6 +14,7 @@ from holdfast.core.dataset import Dataset
 from holdfast.core.record import Measurement
 from holdfast.core.space import Box
 from holdfast.ops.losses import two_logits
+from holdfast.ops.rows import batches
 from holdfast.targets.torch import TorchClassifier
 
 
@@ -53,8 +54,8 @@ class ClassifierRecipe:
         return TorchClassifier(module, self.space)
 
     def train(self, data: Dataset, seed: int) -> TorchClassifier:
-        """A fresh model, trained on `data`."""
-        module = self.build(seed)
+        """A fresh model, trained on `data` and on its device."""
+        module = self.build(seed).to(data.tensor.device)
         for _ in self.fit(module, data, seed):
             pass
         return self.wrap(module)
@@ -68,19 +69,20 @@ class ClassifierRecipe:
 
         All models take their steps together under `torch.func.vmap`. Each sees its own rows in its
         own order. Smaller sets are padded with rows of no weight, spread over all batches, so that
-        the steps line up and every member is trained on. Layers with running statistics or dropout
-        cannot be stacked and are trained one by one.
+        the steps line up and every member is trained on. Models with running statistics, dropout
+        or recurrent layers cannot be stacked and are trained one by one.
         """
-        modules = [self.build(seed + m) for m in range(len(member))]
-        if any(
-            isinstance(m, nn.modules.batchnorm._BatchNorm | nn.Dropout)
-            for m in modules[0].modules()
-        ):
-            picks = [data.take(row.nonzero().flatten()) for row in member]
+        device = data.tensor.device
+        modules = [self.build(seed + m).to(device) for m in range(len(member))]
+        alone = nn.modules.batchnorm._NormBase | nn.modules.dropout._DropoutNd | nn.RNNBase
+        if any(isinstance(m, alone) for m in modules[0].modules()):
+            picks = [data.take(row.nonzero().flatten().cpu()) for row in member]
             return torch.stack(
                 [self.train(part, seed + m).scores(queries) for m, part in enumerate(picks)]
             )
-        return _bank(self, modules, data, member, queries, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # dropout that is no layer draws from the global stream
+            return _bank(self, modules, data, member.to(device), queries, seed)
 
 
 def fit(
@@ -97,7 +99,7 @@ def fit(
         for epoch in range(recipe.epochs):
             module.train()
             total = 0.0
-            for rows in torch.randperm(len(y), generator=rng).split(recipe.batch):
+            for rows in batches(torch.randperm(len(y), generator=rng), recipe.batch):
                 loss = cross_entropy(two_logits(module(x[rows])), y[rows])
                 optimiser.zero_grad()
                 loss.backward()
@@ -125,7 +127,8 @@ def _bank(
     size = int(counts.max())
     rng = torch.Generator().manual_seed(seed)
     own = member.int().argsort(dim=1, descending=True, stable=True)[:, :size]
-    weight = (torch.arange(size) < counts.view(-1, 1)).float()  # padding counts nothing
+    # padding counts nothing
+    weight = (torch.arange(size, device=counts.device) < counts.view(-1, 1)).float()
     x, y = data.tensor, data.y
 
     def loss(
@@ -143,6 +146,7 @@ def _bank(
         rate = recipe.rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
         order = torch.stack([torch.randperm(size, generator=rng) for _ in modules])
         for columns in order.split(recipe.batch, dim=1):
+            columns = columns.to(own.device)
             rows = own.gather(1, columns)
             grads = step(params, buffers, x[rows], y[rows], weight.gather(1, columns))
             count += 1
@@ -156,6 +160,7 @@ def _bank(
                         / ((second[k] / (1 - 0.999**count)).sqrt() + 1e-8)
                     )
                     params[k] = params[k] - rate * moved
+    base.eval()
     with torch.no_grad():
         ask = vmap(
             lambda p, b, q: two_logits(functional_call(base, (p, b), (q,))), in_dims=(0, 0, None)

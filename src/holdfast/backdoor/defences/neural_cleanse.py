@@ -42,6 +42,8 @@ class NeuralCleanse(WeightScan[Gradients]):
         x, k, space = clean.tensor, len(clean.classes), target.space
         if x.ndim != 4 or not isinstance(space, Box):
             raise NotApplicable("a mask and a pattern need images (N, C, H, W)")
+        if k < 3:  # two values lie equally far from their median, whatever they are
+            raise NotApplicable("an outlier among the classes needs three of them")
         # rows of class k are answered k without any trigger, so they would teach an empty mask
         other = clean.y != torch.arange(k, device=x.device).view(-1, 1)
         batch = min(self.batch, int(other.sum(1).min()))
@@ -88,7 +90,7 @@ class Trigger(NamedTuple):
         return (1 - mask) * images + mask * pattern
 
     def gradient(self, target: Gradients, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """D mean CE / d mask and / d pattern, and the share (K,) of rows answered as wanted.
+        """Gradients of the mean loss in mask and pattern, and the share (K,) of rows answered as wanted.
 
         The chain rule on the input gradient g: d/dm = sum over channels of g (d - x), d/dd = g m.
         """

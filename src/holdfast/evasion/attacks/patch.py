@@ -55,7 +55,9 @@ class AdversarialPatch(UniversalAttack[Gradients]):
     share: float = hyper(0.1, "sec. 3: about 10 % of the image fools reliably", low=0.001, high=1)
     round: bool = hyper(True, "fig. 1: a disc")
     rotation: float = hyper(22.5, "authors' notebook, degrees", low=0, high=180)
-    scale: float = hyper(0.8, "ours: smallest size; small images leave no pixels to lose", low=0.05)
+    scale: float = hyper(
+        0.8, "ours: smallest size; small images leave no pixels to lose", low=0.05, high=1
+    )
     steps: int = hyper(150, "ours: on 8 x 8 digits nothing is gained after 50", low=1)
     batch: int = hyper(32, "ours: 64 gained nothing on 8 x 8 digits", low=1)
     step_size: float = hyper(0.05, "ours, in units of the pixel range", low=0)

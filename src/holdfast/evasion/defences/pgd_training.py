@@ -17,6 +17,7 @@ from holdfast.core.record import Measurement
 from holdfast.core.space import Budget, Measure
 from holdfast.core.target import Gradients
 from holdfast.ops.losses import two_logits
+from holdfast.ops.rows import batches
 
 
 @method(cites="madry2018", where="eq. 2.1")
@@ -53,7 +54,8 @@ class PGDTraining(TrainingDefence):
         for epoch in range(1, self.epochs + 1):
             eps = self.eps * min(1.0, epoch / max(1.0, self.ramp * self.epochs))
             losses, correct = x.new_zeros(()), 0
-            for rows in torch.randperm(len(y), generator=rng, device=y.device).split(self.batch):
+            order = torch.randperm(len(y), generator=rng, device=y.device)
+            for rows in batches(order, self.batch):
                 adv = self._worst(target, x[rows], y[rows], eps, rng)
                 module.train()
                 raw = two_logits(module(adv))

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from holdfast.core.errors import NotApplicable
 from holdfast.core.kinds import Explainer
 from holdfast.core.method import hyper, method
+from holdfast.core.space import Box
 from holdfast.core.target import Weights
 from holdfast.ops.losses import two_logits
 
@@ -22,8 +24,9 @@ class IntegratedGradients(Explainer[Weights]):
 
     attribution_i = (x_i - b_i) * \int_0^1 d f_y(b + a (x - b)) / d x_i da
 
-    for the logit f_y of the explained class and a baseline b, here one value everywhere. The
-    integral is a Gauss-Legendre sum over `steps` points. Attributions of an input add up to
+    for the logit f_y of the explained class and a baseline b, here one value everywhere, or the
+    nearest valid one: zero lies outside of many a table's columns, where the model knows nothing.
+    The integral is a Gauss-Legendre sum over `steps` points. Attributions of an input add up to
     f_y(x) - f_y(b) (completeness), up to the error of that sum.
     """
 
@@ -33,12 +36,14 @@ class IntegratedGradients(Explainer[Weights]):
     def attribute(self, target: Weights, x: Tensor, y: Tensor, rng: Generator) -> Tensor:
         from captum.attr import IntegratedGradients as Captum  # heavy, and only needed here
 
+        if not isinstance(target.space, Box):
+            raise NotApplicable("needs a baseline, which only real-valued inputs have")
         module = copy.deepcopy(target.module).eval().requires_grad_(False)
         if not len(x):
             return torch.zeros_like(x)
         integrated: Tensor = Captum(lambda inputs: two_logits(module(inputs))).attribute(
             x,
-            baselines=torch.full_like(x, self.baseline),
+            baselines=target.space.clamp(torch.full_like(x, self.baseline)),
             target=y,
             n_steps=self.steps,
             internal_batch_size=max(ROWS, len(x)),

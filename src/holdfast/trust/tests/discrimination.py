@@ -72,12 +72,15 @@ class Discrimination(Metric[Answers]):
         for code in codes.unique().tolist():
             mine, part = codes == code, f"{attribute}={code}"
             yield rate("selection rate", answer[mine], part=part)
-            for name, rows in (("true", mine & truth), ("false", mine & ~truth)):
+            for name, of, rows in (
+                ("true positive rate", "positives", mine & truth),
+                ("false positive rate", "negatives", mine & ~truth),
+            ):
                 if int(rows.sum()) >= self.smallest:
-                    yield rate(f"{name} positive rate", answer[rows], part=part)
+                    yield rate(name, answer[rows], part=part)
                 else:
                     known = False
-                    yield too_few(f"{name} positives of {part}", int(rows.sum()))
+                    yield too_few(f"{of} of {part}", int(rows.sum()))
         parity, odds = gaps(_resampled(_table(truth, answer, codes), self.resamples, rng))
         y, got, group = truth.numpy(), answer.numpy(), codes.numpy()
         value = float(demographic_parity_difference(y, got, sensitive_features=group))
