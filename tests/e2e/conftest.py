@@ -41,9 +41,8 @@ def holdfast(tmp_path: Path) -> Command:
 @pytest.fixture(scope="session")
 def digits_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained digit CNN as safetensors, with digits.onnx beside it."""
-    from holdfast.targets.export import export_onnx
-
     from holdfast.data import open_data
+    from holdfast.targets.export import export_onnx
     from holdfast.targets.training import ClassifierRecipe
     from holdfast.targets.zoo import digits_cnn
 
