@@ -71,7 +71,12 @@ def test_a_single_assessment_is_not_compared() -> None:
 
 
 def test_checks_that_were_mended_broken_and_stayed_are_named() -> None:
-    found = compare([samples.assessment(), samples.assessment(hard=True)])
+    first, last = samples.assessment(), samples.assessment(hard=True)
+    own = tuple(
+        replace(each, record=each.record and replace(each.record, key=f"hard {each.check}"))
+        for each in last.outcomes
+    )
+    found = compare([first, replace(last, outcomes=own)])
     assert found is not None
     assert "Neural Cleanse" in found.mended
     assert found.still == (
@@ -80,6 +85,9 @@ def test_checks_that_were_mended_broken_and_stayed_are_named() -> None:
         "Group fairness",
     )
     assert found.broken == ()
+    shared = compare([first, last])
+    assert shared is not None
+    assert shared.still == (), "one record of the training recipe says nothing of a change"
     back = compare([samples.assessment(hard=True), samples.assessment()])
     assert back is not None
     assert set(back.broken) == set(found.mended)

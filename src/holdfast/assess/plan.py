@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.core import yamlfile
 from holdfast.core.errors import InputError
@@ -35,9 +35,9 @@ class Check(BaseModel):
     method: str
     params: Mapping[str, Value] = {}
     measure: str | None = None
-    eps: tuple[float, ...] = ()
-    queries: int | None = None
-    rows: int | None = None
+    eps: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    queries: Annotated[int | None, Field(ge=1)] = None
+    rows: Annotated[int | None, Field(ge=1)] = None
     weight: float = 1.0
 
     def build(self) -> Method:

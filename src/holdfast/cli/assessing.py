@@ -38,6 +38,9 @@ def run(source: Source, profile: str, settings: Sequence[str], folder: Path, see
     for check in plan.checks:
         check.build()
     _writable(folder)
+    for name in ("warning", "note"):
+        if name in opened.facts:
+            log.print(f"{name}: {opened.facts[name]}", style="yellow", markup=False)
     policy = load_policy()
     with Store.default() as store:
         assessment = assess(source, opened, plan, policy.tier("medium"), seed, store, "Assessment")

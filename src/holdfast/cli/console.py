@@ -74,9 +74,15 @@ def verdict_lines(assessment: Assessment) -> Iterator[str]:
     for reason in verdict.reasons:
         if reason.blocks:
             yield f"  [red]x[/] {_escape(reason.check)}: {_escape(reason.text)}"
-    holds = sum(not r.blocks for r in verdict.reasons)
-    if holds:
-        yield f"  [dim]{holds} other limits were looked at and do not block[/]"
+    tolerated = [r for r in verdict.reasons if not r.blocks and not r.holds]
+    for reason in tolerated:
+        yield f"  [yellow]~[/] {_escape(reason.check)}: {_escape(reason.text)}"
+    if tolerated:
+        yield f"  [dim]~ broken, by no more than the {verdict.tier} tier allows[/]"
+    yield f"  [dim]{sum(r.holds for r in verdict.reasons)} limits hold[/]"
+    left = sum(o.status == Status.NOT_APPLICABLE for o in assessment.outcomes)
+    if left:
+        yield f"  [dim]{left} of {len(assessment.outcomes)} checks could not be run on this model[/]"
 
 
 def compare_table(

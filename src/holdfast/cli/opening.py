@@ -57,5 +57,8 @@ def open_source(source: Source) -> "Opened":
     )
     both = hashlib.sha256((split.train.digest + split.test.digest).encode()).hexdigest()
     subject = Subject(model.name, model.digest, model.format, split.test.name, both)
+    facts = dict(model.facts)
+    if model.format == "PyTorch" and source.weights is None:
+        facts["note"] = "no weights were given: the factory's own are used, often untrained ones"
     files = tuple(Path(p) for p in (source.model, source.weights) if p and Path(p).is_file())
-    return Opened(model.target, subject, split.train, split.test, model.recipe, files, model.facts)
+    return Opened(model.target, subject, split.train, split.test, model.recipe, files, facts)

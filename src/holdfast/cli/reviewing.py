@@ -15,7 +15,6 @@ def run(number: int | None, policy: str, tier: str, folder: Path | None) -> int:
     chosen.tier(tier)
     with Store.default() as store:
         judged = with_verdict(store.assessment(number), chosen, tier)
-        store.add_assessment(judged)
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
             write_report([judged], store, folder)

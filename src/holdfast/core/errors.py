@@ -32,7 +32,9 @@ class MissingExtra(HoldfastError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; pip install 'holdfast[{extra}]'")
+        super().__init__(
+            f"{package} is not installed; pip install 'holdfast[{extra}]' ('.[{extra}]' in a checkout)"
+        )
 
 
 class TargetError(HoldfastError):

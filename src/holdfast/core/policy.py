@@ -85,11 +85,19 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason of a verdict: the check it rests on and whether it speaks against release."""
+    """One reason of a verdict: the check it rests on and whether it speaks against release.
+
+    Attributes:
+        check: id of the check.
+        text: what was required and what was found.
+        blocks: whether it alone stops the release.
+        holds: false where a limit is broken, also by no more than the tier allows.
+    """
 
     check: str
     text: str
     blocks: bool
+    holds: bool = False
 
 
 @dataclass(frozen=True)

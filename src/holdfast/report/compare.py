@@ -84,7 +84,8 @@ def compare(assessments: Sequence[Assessment]) -> Comparison | None:
     if len(assessments) < 2:
         return None
     outcomes = [{outcome.check: outcome for outcome in a.outcomes} for a in assessments]
-    checks = list(dict.fromkeys(check for by_id in outcomes for check in by_id))
+    every = dict.fromkeys(check for by_id in outcomes for check in by_id)
+    checks = [c for c in every if not _shared([by_id.get(c) for by_id in outcomes])]
     rows = [row for check in checks for row in _rows([by_id.get(check) for by_id in outcomes])]
     seen_clean = False
     kept = []
@@ -105,6 +106,14 @@ def compare(assessments: Sequence[Assessment]) -> Comparison | None:
         tuple(t for t, a, b in moved if a is Status.PASSED and b is Status.FAILED),
         tuple(t for t, a, b in moved if a is b is Status.FAILED),
     )
+
+
+def _shared(outcomes: list[Outcome | None]) -> bool:
+    """Whether all are one record: a check about training says nothing of what was mended."""
+    records = [each.record for each in outcomes if each and each.record]
+    if len(records) < len(outcomes):
+        return False
+    return len({(record.key, record.measurements) for record in records}) == 1
 
 
 def _rows(outcomes: list[Outcome | None]) -> list[Row]:

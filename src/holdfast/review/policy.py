@@ -124,9 +124,11 @@ def _limits(tier: Tier, outcomes: Sequence[Outcome]) -> list[Reason]:
                 if measured is None:
                     reasons.append(Reason(outcome.check, f"{limit}; it was not measured", True))
                     continue
-                blocks = limit.severity > tier.worst and not limit.holds(measured.value)
-                word = "holds with" if limit.holds(measured.value) else "measured"
-                reasons.append(Reason(outcome.check, f"{limit}; {word} {measured}", blocks))
+                holds = limit.holds(measured.value)
+                blocks = limit.severity > tier.worst and not holds
+                word = "holds with" if holds else "broken with"
+                text = f"{limit}; {word} {measured}"
+                reasons.append(Reason(outcome.check, text, blocks, holds))
     return reasons
 
 
