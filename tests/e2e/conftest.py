@@ -69,3 +69,12 @@ def small_plan(tmp_path: Path) -> Path:
     ]
     path.write_text("name: small\nchecks:\n" + "".join(f"  - {{id: {c}}}\n" for c in checks))
     return path
+
+
+@pytest.fixture
+def long_plan(small_plan: Path) -> Path:
+    """The same, and one check of some seconds that is begun last: there is time to stop it."""
+    check = "evasion/pgd.long, method: evasion/pgd, measure: linf, eps: [0.001], weight: 0.1"
+    long = f"  - {{id: {check}, params: {{steps: 200}}}}\n"
+    small_plan.write_text(small_plan.read_text() + long)
+    return small_plan
