@@ -25,7 +25,7 @@ from holdfast.engine.case import Case
 from holdfast.engine.dispatch import runner
 
 ROOT = Path(__file__).parents[1]
-BYSTANDERS = ("assess", "cli", "harden", "report", "review", "runtime", "store", "catalogue.py")
+BYSTANDERS = ("assess", "cli", "report", "review", "runtime", "store", "catalogue.py")
 ABOUT_TRAINING = "about the ordinary training recipe, not about this model's weights"
 
 

@@ -34,7 +34,7 @@ def progress() -> Iterator[Progress]:
     """Bars on the error stream, so that piping the output stays clean."""
     bar = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}", table_column=None),
+        TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),

@@ -1,1 +1,0 @@
-"""Train, repair or wrap a model until the goal is met."""
