@@ -9,6 +9,7 @@ from torch import Tensor
 from holdfast.core.space import Box
 from holdfast.core.target import Gradient
 from holdfast.ops.balls import Norm
+from holdfast.targets.torch import backward
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,12 @@ class LinearTarget:
     def gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
         x = x.detach().requires_grad_()
         raw = self.scores(x)
-        (grad,) = torch.autograd.grad(loss(raw).sum(), x)
-        return Gradient(grad, raw.detach())
+        return Gradient(backward(loss(raw), x), raw.detach())
 
     def distance(self, x: Tensor, norm: Norm) -> Tensor:
-        """Distance of each row to the nearest decision boundary, without the box."""
+        """Distance of each row to the nearest decision boundary, without the box; exact for l0."""
+        if norm == "l0":
+            return self.fewest(x)
         raw = self.scores(x)
         own = raw.argmax(1)
         gap = raw.gather(1, own[:, None]) - raw
@@ -58,3 +60,23 @@ class LinearTarget:
             .masked_fill(torch.nn.functional.one_hot(own, raw.shape[1]).bool(), torch.inf)
             .amin(1)
         )
+
+    def fewest(self, x: Tensor) -> Tensor:
+        """Least number of features to change within the box so that another class wins.
+
+        For one rival class the best change of each feature is independent of the others: the
+        largest gains are taken first until they make up for the gap.
+        """
+        raw, flat = self.scores(x), x.flatten(1)
+        own = raw.argmax(1)
+        low, high = float(self.space.low), float(self.space.high)
+        best = torch.full((len(x),), torch.inf)
+        for rival in range(raw.shape[1]):
+            slope = self.weight[:, [rival]].T - self.weight[:, own].T
+            gain = torch.maximum(slope * (high - flat), slope * (low - flat))
+            total = gain.sort(dim=1, descending=True).values.cumsum(1)
+            gap = raw.gather(1, own[:, None]) - raw[:, [rival]]
+            count = (total <= gap).sum(1) + 1.0
+            possible = (total[:, -1:] > gap).squeeze(1) & (own != rival)
+            best = torch.where(possible, torch.minimum(best, count), best)
+        return best

@@ -20,7 +20,7 @@ from holdfast.core.dataset import Dataset
 from holdfast.core.method import REGISTRY, Entry
 from holdfast.core.recipe import Recipe
 from holdfast.core.record import Access, Record, Subject, ThreatModel
-from holdfast.core.run import Run
+from holdfast.core.run import Memo, Run
 from holdfast.engine.case import Case
 from holdfast.engine.dispatch import runner
 
@@ -87,9 +87,9 @@ def code_digest() -> str:
 
 
 def execute(
-    check: Check, opened: Opened, seed: int, run: Run | None = None
+    check: Check, opened: Opened, seed: int, memo: Memo | None = None
 ) -> tuple[Record, Mapping[str, Tensor]]:
-    """Run a check.
+    """Run a check; what `memo` holds of an earlier, interrupted run is not done again.
 
     Raises:
         NotApplicable: it cannot be run on this model; the message says why.
@@ -106,7 +106,7 @@ def execute(
     training = about_training(entry)
     target = None if training else opened.target
     case = Case(target, test, threat, opened.train, opened.recipe, files=opened.files)
-    run = run or Run(seed=seed, queries=check.queries)
+    run = Run(seed=seed, queries=check.queries, memo=memo)
     started, clock = datetime.now(UTC), time.perf_counter()
     evidence = runner(entry.cls)(method, case, run)
     seconds = time.perf_counter() - clock

@@ -27,6 +27,9 @@ from holdfast.review.policy import Policy, decide, load_policy
 from holdfast.runtime import local
 from holdfast.store.sql import Store
 
+PARTIAL = Path(".holdfast") / "partial"
+"""Where unfinished checks keep what they have, in a folder named by each one's key."""
+
 
 def run(source: Source, profile: str, settings: Sequence[str], folder: Path, seed: int) -> None:
     """The verb `assess`."""
@@ -112,12 +115,11 @@ def _in_workers(
     """Dear checks first, so that no worker is left with a long one at the end."""
     by_key = {key(check, opened, seed): check for check in checks}
     ordered = sorted(by_key.items(), key=lambda pair: -pair[1].weight)
+    shared = {"source": source.as_dict(), "seed": seed}
     items = [
         local.Item(
             k,
-            json.dumps(
-                {"source": source.as_dict(), "check": c.model_dump(mode="json"), "seed": seed}
-            ),
+            json.dumps({**shared, "check": c.model_dump(mode="json"), "partial": str(PARTIAL / k)}),
         )
         for k, c in ordered
     ]

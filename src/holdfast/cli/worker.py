@@ -14,18 +14,21 @@ from holdfast.assess.plan import Check
 from holdfast.cli.opening import Source, open_source
 from holdfast.core.errors import HoldfastError, NotApplicable
 from holdfast.core.record import Record
+from holdfast.runtime.memo import Folder
 
 Answer = tuple[Record | None, bytes, str, str]
 """A record and its tensors as safetensors, or a reason, or an error."""
 
 
 def work(payload: str) -> Answer:
-    """Run the check that `payload` describes: {"source": ..., "check": ..., "seed": ...}."""
+    """Run the check that `payload` describes: {"source", "check", "seed", "partial": a folder}."""
     told: dict[str, Any] = json.loads(payload)
     check = Check.model_validate(told["check"])
     try:
         opened = _open(json.dumps(told["source"], sort_keys=True))
-        record, tensors = execute(check, opened, told["seed"])
+        memo = Folder(Path(told["partial"]))
+        record, tensors = execute(check, opened, told["seed"], memo)
+        memo.clear()
     except NotApplicable as reason:
         return None, b"", str(reason), ""
     except HoldfastError as error:

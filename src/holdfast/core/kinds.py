@@ -29,10 +29,15 @@ Raw = TypeVar("Raw", default=Tensor)
 
 @dataclass(frozen=True, eq=False)
 class Candidate(Generic[X]):
-    """Inputs an attack proposes now, and to what degree it believes they reach the goal, (N,)."""
+    """Inputs an attack proposes now, and to what degree it believes they reach the goal, (N,).
+
+    `stage` names the part of a composed attack that made them: what it cost and what it broke is
+    reported under that name.
+    """
 
     x: X
     degree: Tensor
+    stage: str = ""
 
 
 Search = abc.Generator[Candidate[X], Tensor | None, None]
@@ -51,6 +56,8 @@ class EvasionAttack(Method, ABC, Generic[T_contra, X, Out, Raw]):
     """The measures of change that the method can be run with."""
     minimises: ClassVar[bool] = False
     """Whether the method looks for the smallest change rather than any change within the budget."""
+    pools: ClassVar[bool] = False
+    """Whether the method wants all rows at once, to rank them; its passes are batched for it."""
 
     @abstractmethod
     def run(
@@ -76,9 +83,12 @@ class UniversalAttack(Method, ABC, Generic[T_contra]):
 
     @abstractmethod
     def craft(
-        self, target: T_contra, data: Dataset, wanted: int, rng: Generator
+        self, target: T_contra, data: Dataset, wanted: int | None, rng: Generator
     ) -> Iterator[Delta]:
-        """Yield ever better changes that make any input be answered as class `wanted`."""
+        """Yield ever better changes that make any input be answered as class `wanted`.
+
+        None means as any class but its own.
+        """
 
 
 @dataclass(frozen=True, eq=False)

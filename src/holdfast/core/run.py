@@ -1,10 +1,19 @@
 """Everything that a method must not decide for itself."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
+from torch import Tensor
+
+
+class Memo(Protocol):
+    """Keeps finished pieces of long work under names, until the whole is finished."""
+
+    def get(self, name: str) -> Mapping[str, Tensor] | None: ...
+    def put(self, name: str, tensors: Mapping[str, Tensor]) -> None: ...
 
 
 def _silent(done: int, total: int) -> None:
@@ -21,6 +30,7 @@ class Run:
         device: where models and batches live.
         queries: allowed model passes per row, a gradient counting two; None for no limit.
         progress: told (done, total) in rows, rounds or whatever the engine counts.
+        memo: keeps finished batches, so that a killed attack goes on where it was; None for none.
     """
 
     seed: int = 0
@@ -28,6 +38,7 @@ class Run:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     queries: int | None = None
     progress: Callable[[int, int], None] = _silent
+    memo: Memo | None = None
 
     def generator(self, *key: object, device: torch.device | str | None = None) -> torch.Generator:
         """A random stream of its own for every key, on the run's device or on another one.

@@ -11,7 +11,8 @@ from holdfast.core.errors import InputError
 from holdfast.ops import balls
 from holdfast.ops.rows import Ragged, pick
 
-Measure = Literal["linf", "l2", "l1", "l0", "words"]
+Measure = Literal["linf", "l2", "l1", "l0", "words", "any"]
+"""How change is counted. "any": not at all, as the attack's own parameters bound what it does."""
 X = TypeVar("X", default=Tensor)
 
 
@@ -37,9 +38,9 @@ class Budget:
     @property
     def norm(self) -> balls.Norm:
         """The measure as an Lp norm."""
-        if self.measure == "words":
+        if self.measure == "words" or self.measure == "any":
             raise InputError(
-                "this space measures by an Lp norm", got="words", fix="use linf, l2, l1 or l0"
+                "this space measures by an Lp norm", got=self.measure, fix="use linf, l2, l1 or l0"
             )
         return self.measure
 
@@ -73,11 +74,14 @@ class Box:
         high: largest valid value.
         scale: what counts as one unit of change. A table's columns differ in range, so there it is
             each column's range, and a budget of 0.1 means a tenth of it.
+        editable: of one input's shape, true where an attacker may change it; None for everywhere.
+            Gradients that attacks see are zero elsewhere, so most need not know.
     """
 
     low: float | Tensor = 0.0
     high: float | Tensor = 1.0
     scale: float | Tensor = 1.0
+    editable: Tensor | None = None
 
     def clamp(self, x: Tensor) -> Tensor:
         """Nearest point of the box."""
@@ -92,12 +96,20 @@ class Box:
             return self.clamp(x)
         return x.clamp_(self.low, self.high)
 
+    def within(self, x: Tensor, around: Tensor) -> Tensor:
+        """Nearest point of the box that equals `around` where nothing may be changed."""
+        if self.editable is not None:
+            x = torch.where(self.editable.to(x.device), x, around)
+        return self.clamp(x)
+
     def contains(self, x: Tensor) -> Tensor:
         """(N,) Boolean: finite and within the bounds."""
         return ((self.clamp(x) == x) & x.isfinite()).flatten(1).all(1)
 
     def distance(self, a: Tensor, b: Tensor, measure: Measure) -> Tensor:
-        """(N,) norm of the difference, in units of `scale`."""
+        """(N,) norm of the difference, in units of `scale`; zero where change is not counted."""
+        if measure == "any":
+            return torch.zeros(len(a), dtype=a.dtype, device=a.device)
         return balls.size(self._units(a - b), Budget(measure, 0.0).norm)
 
     def project(self, x: Tensor, around: Tensor, budget: Budget) -> Tensor:
@@ -105,6 +117,10 @@ class Box:
 
         Clamping keeps the ball, as the box holds `around`.
         """
+        if self.editable is not None or budget.measure == "any":
+            x = self.within(x, around)
+            if budget.measure == "any":
+                return x
         moved = self._units(x - around)
         if budget.norm == "l1":
             low, high, scale = self._like(x)
@@ -117,12 +133,16 @@ class Box:
         return self._clamp(self._scaled(near).add_(around))
 
     def random(self, around: Tensor, budget: Budget, rng: Generator) -> Tensor:
-        """Uniform in the ball, clamped into the box."""
+        """Uniform in the ball, clamped into the box; the input itself where change is not counted."""
+        if budget.measure == "any":
+            return around
         noise = balls.sample(around, budget.norm, budget.eps, rng)
-        return self.clamp(around + self._scaled(noise))
+        return self.within(around + self._scaled(noise), around)
 
     def steepest(self, grad: Tensor, at: Tensor, budget: Budget) -> Tensor:
         """Unit step of fastest ascent; for sparse norms only along coordinates that can move."""
+        if self.editable is not None:
+            grad = grad * self.editable.to(grad.device)
         if budget.norm in ("l1", "l0"):
             low, high, _ = self._like(at)
             stuck = ((at <= low) & (grad < 0)) | ((at >= high) & (grad > 0))

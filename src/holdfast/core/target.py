@@ -24,7 +24,7 @@ class Gradient(Generic[Raw]):
     """What one backward pass gives.
 
     Attributes:
-        wrt_input: d loss / d input, of the input's shape.
+        wrt_input: d loss / d input, of the input's shape (N, ...), or (N, C, ...) for C losses.
         raw: the scores (or features) of the forward pass, detached.
     """
 
@@ -56,7 +56,10 @@ class Scores(Answers[X, Out_co], Protocol[X, Out_co, Raw]):
 
 @runtime_checkable
 class Gradients(Scores[X, Out_co, Raw], Protocol[X, Out_co, Raw]):
-    """White-box access to d loss / d input; `loss` maps scores to one number per row."""
+    """White-box access to d loss / d input; `loss` maps scores to one number per row.
+
+    Where it gives (N, C) numbers, `wrt_input` is (N, C, ...): C backward passes after one forward.
+    """
 
     @property
     def space(self) -> Normed[X]: ...

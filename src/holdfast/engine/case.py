@@ -64,12 +64,15 @@ class Case:
     def budgets(self, measures: tuple[str, ...]) -> tuple[Measure, tuple[float, ...]]:
         """How change is measured, and the budgets in ascending order.
 
-        The order matters: what falls at one budget has fallen at all larger ones.
+        The order matters: what falls at one budget has fallen at all larger ones. For attacks whose
+        change is not counted there is one budget, of zero units.
 
         Raises:
             NotApplicable: not one of `measures`, or no budgets.
             InputError: a budget below zero.
         """
+        if measures == ("any",):
+            return "any", (0.0,)
         measure, eps = self.threat.measure, tuple(sorted(set(self.threat.eps)))
         if measure is None or not eps:
             raise NotApplicable("needs a measure of change, and budgets (eps) to attack within")

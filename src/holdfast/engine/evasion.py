@@ -1,6 +1,7 @@
 """Run any evasion attack: batches, seeds, ledger, best-so-far, leaving rows, re-judging."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, cast
 
 import torch
@@ -13,8 +14,9 @@ from holdfast.core.kinds import EvasionAttack, Search
 from holdfast.core.method import items
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
-from holdfast.core.space import Budget
+from holdfast.core.space import Box, Budget
 from holdfast.core.target import Answers
+from holdfast.engine import memo
 from holdfast.engine.case import Case, Evidence, rate
 from holdfast.engine.ledger import Ledger, view
 from holdfast.ops.rows import concat, padded, pick, put, take
@@ -36,6 +38,8 @@ class Attacked(Generic[X]):
         distance: from the clean input, in the budget's measure.
         forwards: rows the attack sent forward.
         backwards: rows it sent backward.
+        stage: the part of a composed attack that made each row's best input, "" where none did.
+        spent: (forward, backward) passes of each part, in rows.
     """
 
     x: X
@@ -44,34 +48,68 @@ class Attacked(Generic[X]):
     distance: Tensor
     forwards: int
     backwards: int
+    stage: tuple[str, ...] = ()
+    spent: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass
+class _Tally:
+    """Which part of a composed attack found what, and what each part cost."""
+
+    stage: list[str]
+    spent: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _seen: tuple[int, int] = (0, 0)
+
+    def charge(self, stage: str, ledger: Ledger) -> None:
+        """All passes since the last call were spent by `stage`."""
+        forwards, backwards = self.spent.get(stage, (0, 0))
+        before, self._seen = self._seen, (ledger.forwards, ledger.backwards)
+        new = (forwards + ledger.forwards - before[0], backwards + ledger.backwards - before[1])
+        self.spent[stage] = new
 
 
 def attack(
     method: EvasionAttack[Any, X, Any, Any], target: Answers[X, Any], x: X, goal: Goal[Any, Any],
     budget: Budget, run: Run,
 ) -> Attacked[X]:  # fmt: skip
-    """Attack every row of `x`; what counts is a fresh forward pass, not the attack's word."""
+    """Attack every row of `x`; what counts is a fresh forward pass, not the attack's word.
+
+    Batches that `run.memo` holds from an earlier, interrupted run are not attacked again.
+    """
     found: list[Any] = []
-    forwards = backwards = 0
+    stages: list[str] = []
+    spent: dict[str, tuple[int, int]] = {}
     total = len(x)  # type: ignore[arg-type]  # tensors and ragged batches both have a length
-    for start in range(0, max(total, 1), run.batch_size):
-        index = torch.arange(start, min(start + run.batch_size, total))
-        clean, aim, room = (
-            pick(x, index).to(run.device),
-            goal.take(index).to(run.device),
-            budget.take(index).to(run.device),
-        )
-        ledger = Ledger(run.queries, active=len(index))
-        search = method.run(
-            view(method, target, ledger), clean, aim, room, run.generator("attack", start)
-        )
-        found.append(_follow(search, clean, aim, room, target.space, ledger).to("cpu"))
-        forwards, backwards = forwards + ledger.forwards, backwards + ledger.backwards
-        run.progress(min(start + run.batch_size, total), total)
+    size = max(total, 1) if method.pools else run.batch_size
+    for start in range(0, max(total, 1), size):
+        index = torch.arange(start, min(start + size, total))
+        clean, aim, room = pick(x, index), goal.take(index), budget.take(index)
+        name = memo.name(method, clean, aim, room, run, start) if run.memo else ""
+        kept = run.memo.get(name) if run.memo else None
+        if kept is None:
+            ledger, tally = Ledger(run.queries, active=len(index)), _Tally([""] * len(index))
+            clean, aim, room = clean.to(run.device), aim.to(run.device), room.to(run.device)
+            rng = run.generator("attack", start)
+            search = method.run(view(method, target, ledger), clean, aim, room, rng)
+            best = _follow(search, clean, aim, room, target.space, ledger, tally).to("cpu")
+            kept = memo.pack(best, tally.stage, tally.spent)
+            if run.memo:
+                run.memo.put(name, kept)
+        best, stage, cost = memo.unpack(kept)
+        found.append(best)
+        stages += stage
+        for part, (forwards, backwards) in cost.items():
+            before = spent.get(part, (0, 0))
+            spent[part] = (before[0] + forwards, before[1] + backwards)
+        run.progress(min(start + size, total), total)
     best = concat(found)
     degree = _judge(target, best, goal, run)
     distance = target.space.distance(best, x, budget.measure)
-    return Attacked(best, degree, degree >= goal.threshold, distance, forwards, backwards)
+    forwards, backwards = (sum(cost[i] for cost in spent.values()) for i in (0, 1))
+    return Attacked(
+        best, degree, degree >= goal.threshold, distance, forwards, backwards,
+        tuple(stages), spent,
+    )  # fmt: skip
 
 
 def _follow(
@@ -81,6 +119,7 @@ def _follow(
     budget: Budget,
     space: Any,
     ledger: Ledger,
+    tally: _Tally,
 ) -> Any:
     """Drive one attack to its end, keeping per row the largest degree, then the smallest distance."""
     n = len(clean)
@@ -90,9 +129,12 @@ def _follow(
     rows, around, keep = torch.arange(n), clean, None
     degree, distance = torch.full((n,), -1.0), torch.full((n,), torch.inf)
     limit, endless = bound * (1 + SLACK) + 1e-9, bound.isinf()
+    stage = ""
     try:
         while n:
             candidate = search.send(keep)
+            stage = candidate.stage
+            tally.charge(stage, ledger)
             if keep is not None and len(candidate.x) == len(keep):
                 rows, around, degree, distance, limit, endless = take(
                     keep, rows, around, degree, distance, limit, endless
@@ -104,6 +146,9 @@ def _follow(
             index = better.nonzero().flatten()
             if len(index):
                 best = _put(best, rows[index], pick(candidate.x, index))
+                if stage:
+                    for row in rows[index].tolist():
+                        tally.stage[row] = stage
                 degree = torch.where(better, claimed, degree)
                 distance = torch.where(better, size, distance)
             wanted = (degree < goal.threshold) | endless
@@ -114,6 +159,7 @@ def _follow(
     except (StopIteration, QueriesSpent):  # the best so far stands
         pass
     finally:
+        tally.charge(stage, ledger)
         search.close()
     return space.project(best, clean, budget)
 
@@ -166,25 +212,23 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     x: Any = pick(data.x, rows)
     goal = AwayFrom(data.y[rows])
     radius = torch.full((len(rows),), torch.inf)
-    best = x
-    forwards = backwards = 0
+    best, found = x, Attacked(x, radius, radius, radius, 0, 0, ("",) * len(rows))
     for eps in (torch.inf,) if method.minimises else budgets:
         left = radius.isinf().nonzero().flatten()
         got = attack(method, target, pick(x, left), goal.take(left), Budget(measure, eps), run)
         won = got.success.nonzero().flatten()
         radius[left[won]] = got.distance[won] if method.minimises else eps
         best = put(best, left[won], pick(got.x, won))
-        forwards, backwards = forwards + got.forwards, backwards + got.backwards
+        found = _joined(found, got, left[won].tolist(), won.tolist())
     measurements = [rate("clean accuracy", right)]
     for eps in budgets:
-        part = f"eps={eps:g}"
+        part = f"eps={eps:g}" if measure != "any" else ""
         measurements.append(rate("robust accuracy", int((radius > eps).sum()), len(data), part))
-        rng = run.generator("control", eps)
-        noisy = target.space.random(x.to(run.device), Budget(measure, eps), rng)
-        kept = int((answers(target, noisy, run) == goal.labels).sum())
-        measurements.append(rate("accuracy under random noise", kept, len(data), part))
-    fallen = radius[radius.isfinite()]
-    if method.minimises and len(fallen):
+        name, kept = _control(method, target, x, goal, Budget(measure, eps), run)
+        measurements.append(rate(name, kept, len(data), part))
+    measurements += _extra(target, x, best, radius, goal, found, run)
+    if method.minimises and radius.isfinite().any():
+        fallen = radius[radius.isfinite()]
         low, high = (float(fallen.quantile(q)) for q in (0.25, 0.75))
         measurements.append(
             Measurement(
@@ -203,4 +247,70 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
         if method.minimises and missed
         else ()
     )
-    return Evidence(tuple(measurements), tensors, len(rows), forwards, backwards, notes)
+    return Evidence(tuple(measurements), tensors, len(rows), found.forwards, found.backwards, notes)
+
+
+def _joined(
+    sofar: Attacked[Any], new: Attacked[Any], at: list[int], won: list[int]
+) -> Attacked[Any]:
+    """Passes and stages of both; the rows `at` were found by the new one's rows `won`."""
+    stage, spent = list(sofar.stage), dict(sofar.spent)
+    for row, source in zip(at, won, strict=True):
+        stage[row] = new.stage[source]
+    for part, (forwards, backwards) in new.spent.items():
+        before = spent.get(part, (0, 0))
+        spent[part] = (before[0] + forwards, before[1] + backwards)
+    return replace(
+        sofar, stage=tuple(stage), spent=spent,
+        forwards=sofar.forwards + new.forwards, backwards=sofar.backwards + new.backwards,
+    )  # fmt: skip
+
+
+def _control(
+    method: EvasionAttack[Any],
+    target: Answers[Any],
+    x: Any,
+    goal: AwayFrom,
+    budget: Budget,
+    run: Run,
+) -> tuple[str, int]:
+    """How many rows are still right under random noise of the same size, which is no attack.
+
+    Where change is not counted there is no such size: the control is the attack's own first try,
+    before it could learn anything.
+    """
+    if budget.measure == "any":
+        quiet = replace(run, queries=2, memo=None, progress=_silent)
+        got = attack(method, target, x, goal, budget, quiet)
+        return "accuracy under one try", int((~got.success).sum())
+    rng = run.generator("control", budget.eps)
+    noisy = target.space.random(x.to(run.device), budget, rng)
+    kept = int((answers(target, noisy, run) == goal.labels).sum())
+    return "accuracy under random noise", kept
+
+
+def _is_unit(space: object) -> bool:
+    """Whether inputs are pixels from 0 to 1, as 8-bit files hold them."""
+    ends = (space.low, space.high) if isinstance(space, Box) else ()
+    return len(ends) == 2 and all(isinstance(v, float | int) for v in ends) and ends == (0, 1)
+
+
+def _silent(done: int, total: int) -> None:
+    """Controls show no progress of their own."""
+
+
+def _extra(
+    target: Answers[Any], x: Any, best: Any, radius: Tensor, goal: AwayFrom, found: Attacked[Any],
+    run: Run,
+) -> Iterator[Measurement]:  # fmt: skip
+    """What survives being stored as 8-bit pixels, and what each part of a composed attack did."""
+    fallen = radius.isfinite().nonzero().flatten()
+    if isinstance(x, Tensor) and x.ndim == 4 and len(fallen) and _is_unit(target.space):
+        told = answers(target, (best[fallen] * 255).round() / 255, run)
+        yield rate("success kept in 8 bits", told != goal.labels[fallen])
+    for part, (forwards, backwards) in found.spent.items():
+        if part:
+            hits = sum(stage == part for stage in found.stage)
+            yield rate("broken by", hits, len(found.stage), f"stage={part}")
+            passes = (forwards + backwards) / max(1, len(found.stage))
+            yield Measurement("passes per row", passes, len(found.stage), part=f"stage={part}")

@@ -73,9 +73,27 @@ class _ScoresView(_AnswersView):
 
 class _GradientsView(_ScoresView):
     def gradient(self, x: Any, loss: Callable[[Any], Tensor]) -> Gradient[Any]:
+        """Gradient where the attacker may change something, zero elsewhere."""
+        result: Gradient[Any] = self._target.gradient(x, self._charged(x, loss))
+        editable = getattr(self.space, "editable", None)
+        if editable is None:
+            return result
+        return Gradient(result.wrt_input * editable.to(result.wrt_input.device), result.raw)
+
+    def _charged(self, x: Any, loss: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
+        """`loss`, charging the backward passes once it shows how many numbers it gives per row."""
         self._ledger.charge(len(x), len(x))
-        result: Gradient[Any] = self._target.gradient(x, loss)
-        return result
+        paid = False
+
+        def told(raw: Any) -> Tensor:
+            nonlocal paid
+            value = loss(raw)
+            if value.ndim == 2 and not paid:
+                self._ledger.charge(0, len(x) * (value.shape[1] - 1))
+            paid = True
+            return value
+
+        return told
 
 
 class _WordGradientsView(_ScoresView):
@@ -94,8 +112,7 @@ class _FeaturesView(_GradientsView):
         return torch.cat([self._target.features(part) for part in x.split(1024)])
 
     def feature_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient[Tensor]:
-        self._ledger.charge(len(x), len(x))
-        result: Gradient[Tensor] = self._target.feature_gradient(x, loss)
+        result: Gradient[Tensor] = self._target.feature_gradient(x, self._charged(x, loss))
         return result
 
 

@@ -29,7 +29,7 @@ class Crafted:
 
 
 def craft(
-    method: UniversalAttack[Any], target: object, data: Dataset, wanted: int, run: Run
+    method: UniversalAttack[Any], target: object, data: Dataset, wanted: int | None, run: Run
 ) -> Crafted:
     """Let the method make its change from `data`, within the allowance of passes per row."""
     ledger, delta, total = Ledger(run.queries, active=len(data)), None, getattr(method, "steps", 0)

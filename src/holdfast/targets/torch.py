@@ -38,12 +38,14 @@ class TorchClassifier:
         return self.decode(self.scores(x))
 
     def gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
-        """Gradient of sum(loss) in x by one backward pass, without gradients of parameters."""
+        """Gradient of sum(loss) in x by one backward pass, without gradients of parameters.
+
+        A loss of (N, C) gives (N, C, ...) gradients by C backward passes through one graph.
+        """
         with _still(self.module), torch.enable_grad():
             x = x.detach().requires_grad_()
             raw = self._forward(x)
-            (grad,) = torch.autograd.grad(loss(raw).sum(), x)
-        return Gradient(grad, raw.detach())
+            return Gradient(backward(loss(raw), x), raw.detach())
 
     def features(self, x: Tensor) -> Tensor:
         """(N, D): the input of the last linear layer that the forward pass calls."""
@@ -57,8 +59,7 @@ class TorchClassifier:
             x = x.detach().requires_grad_()
             self._forward(x)
             features = _last(seen)
-            (grad,) = torch.autograd.grad(loss(features).sum(), x)
-        return Gradient(grad, features.detach())
+            return Gradient(backward(loss(features), x), features.detach())
 
     def _forward(self, x: Tensor) -> Tensor:
         raw = two_logits(self.module(x))
@@ -69,6 +70,17 @@ class TorchClassifier:
                 fix="return one row of logits per input",
             )
         return raw
+
+
+def backward(loss: Tensor, x: Tensor) -> Tensor:
+    """Gradient of each row's loss in x: (N,) gives (N, ...); (N, C) gives (N, C, ...)."""
+    if loss.ndim == 1:
+        return torch.autograd.grad(loss.sum(), x)[0]
+    last = loss.shape[1] - 1
+    each = [
+        torch.autograd.grad(loss[:, c].sum(), x, retain_graph=c < last)[0] for c in range(last + 1)
+    ]
+    return torch.stack(each, 1)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import NotApplicable
-from holdfast.core.goal import ToClass
+from holdfast.core.goal import AwayFrom, ToClass
 from holdfast.core.kinds import Delta, UniversalAttack
 from holdfast.core.method import hyper, method
 from holdfast.core.space import Box
@@ -63,9 +63,10 @@ class AdversarialPatch(UniversalAttack[Gradients]):
     step_size: float = hyper(0.05, "ours, in units of the pixel range", low=0)
 
     def craft(
-        self, target: Gradients, data: Dataset, wanted: int, rng: Generator
+        self, target: Gradients, data: Dataset, wanted: int | None, rng: Generator
     ) -> Iterator[Delta]:
-        pool, box = data.tensor[data.y != wanted], cast(Box, target.space)
+        others = data.take((data.y != (-1 if wanted is None else wanted)).nonzero().flatten())
+        pool, box = others.tensor, cast(Box, target.space)
         if pool.ndim != 4 or not len(pool):
             raise NotApplicable("a patch needs images of classes other than the wanted one")
         low, high = float(torch.as_tensor(box.low).min()), float(torch.as_tensor(box.high).max())
@@ -76,7 +77,8 @@ class AdversarialPatch(UniversalAttack[Gradients]):
         )
         for _ in range(self.steps):
             rows = torch.randint(len(pool), (self.batch,), generator=rng, device=pool.device)
-            goal = ToClass(torch.full_like(rows, wanted))
+            away = AwayFrom(others.y[rows])
+            goal = away if wanted is None else ToClass(torch.full_like(rows, wanted))
             with torch.enable_grad():
                 placed = Patch(patch, mask, self.rotation, self.scale).apply(pool[rows], rng)
                 of_image = target.gradient(placed, goal.loss).wrt_input
