@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import ctc_loss
 from typing_extensions import TypeVar
 
-from holdfast.core.errors import InputError
+from holdfast.core.errors import InputError, NotApplicable
 from holdfast.ops import losses
 from holdfast.ops.ctc import least_frames
 from holdfast.ops.rows import Ragged
@@ -72,6 +72,17 @@ class ToClass(AwayFrom):
     def degree(self, out: Tensor) -> Tensor:
         """One where the answer is the wanted class, else zero."""
         return (out == self.labels).float()
+
+
+def of_classes(goal: object) -> AwayFrom:
+    """The goal as one about classes, for attacks that look at the scores of single classes.
+
+    Raises:
+        NotApplicable: it is another kind of goal.
+    """
+    if not isinstance(goal, AwayFrom):
+        raise NotApplicable("works on classifiers, which give one class per input")
+    return goal
 
 
 @dataclass(frozen=True, eq=False)

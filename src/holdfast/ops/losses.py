@@ -18,6 +18,38 @@ def margin(scores: Tensor, labels: Tensor) -> Tensor:
     return others.amax(1) - own
 
 
+def rivals(scores: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The `count` best other classes of each row, best first: (N, K), (N,) -> (N, min(count, K-1))."""
+    others = scores.scatter(1, labels.view(-1, 1), -torch.inf)
+    return others.topk(min(count, scores.shape[1] - 1), 1).indices
+
+
+def dlr(scores: Tensor, labels: Tensor) -> Tensor:
+    """Difference of logits ratio: margin / (largest - third largest score) (Croce & Hein 2020, eq. 6).
+
+    It does not change when scores are scaled or shifted. With two classes there is no third
+    score and the ratio would be constant: then the plain margin is used.
+    """
+    return margin(scores, labels) / _spread(scores, 3)
+
+
+def targeted_dlr(scores: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
+    """(z_t - z_y) / (z_1 - (z_3 + z_4) / 2) with sorted scores z (Croce & Hein 2020, eq. 7).
+
+    With three classes the divisor is z_1 - z_3, with two it is left out.
+    """
+    own = scores.gather(1, labels.view(-1, 1)).squeeze(1)
+    return (scores.gather(1, wanted.view(-1, 1)).squeeze(1) - own) / _spread(scores, 4)
+
+
+def _spread(scores: Tensor, depth: int) -> Tensor:
+    """Scale of the scores: the first minus the third, or the mean of third and fourth."""
+    if scores.shape[1] < 3:
+        return torch.ones_like(scores[:, 0])
+    top = scores.topk(min(depth, scores.shape[1]), 1).values
+    return top[:, 0] - top[:, 2:].mean(1) + 1e-12
+
+
 def phi(scores: Tensor, labels: Tensor) -> Tensor:
     """Logit of the label's probability, z_y - logsumexp(z_others), in double precision.
 
