@@ -5,22 +5,25 @@ import json
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from holdfast.assess.plan import Check
 from holdfast.core.dataset import Dataset
+from holdfast.core.errors import InputError, NotApplicable
 from holdfast.core.method import REGISTRY, Entry
 from holdfast.core.recipe import Recipe
 from holdfast.core.record import Access, Record, Subject, ThreatModel
 from holdfast.core.run import Memo, Run
+from holdfast.core.space import Box
 from holdfast.engine.case import Case
 from holdfast.engine.dispatch import runner
 
@@ -72,8 +75,35 @@ def key(check: Check, opened: Opened, seed: int) -> str:
         "source": "" if training else opened.facts.get("code", ""),
         "seed": seed,
         "code": code_digest(),
+        "mask": hashlib.sha256(Path(check.mask).read_bytes()).hexdigest() if check.mask else "",
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def masked(target: object, file: str | None, data: Dataset) -> object:
+    """The target whose attackers may change only what the mask file allows.
+
+    Raises:
+        InputError: the file is not an array of one input's shape.
+        NotApplicable: the target's inputs cannot be masked.
+    """
+    if file is None:
+        return target
+    space = getattr(target, "space", None)
+    own = {f.name for f in fields(target)} if is_dataclass(target) else set()
+    if not isinstance(space, Box) or "space" not in own:
+        raise NotApplicable("masks are for inputs in a box of fixed shape")
+    try:
+        editable = torch.from_numpy(np.load(file, allow_pickle=False)) != 0
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            "a mask", got=f"{file}: {error}", fix="save one with numpy.save"
+        ) from error
+    shape = data.tensor.shape[1:]
+    if editable.shape != shape:
+        raise InputError("a mask must have one input's shape", got=tuple(editable.shape),
+                         fix=f"give an array of shape {tuple(shape)}")  # fmt: skip
+    return replace(target, space=replace(space, editable=editable))  # type: ignore[type-var]  # checked above
 
 
 @cache
@@ -102,9 +132,11 @@ def execute(
         measure=check.measure,
         eps=check.eps,
         queries=check.queries,
+        targeted=check.wanted is not None,
+        wanted=check.wanted,
     )
     training = about_training(entry)
-    target = None if training else opened.target
+    target = None if training else masked(opened.target, check.mask, test)
     case = Case(target, test, threat, opened.train, opened.recipe, files=opened.files)
     run = Run(seed=seed, queries=check.queries, memo=memo)
     started, clock = datetime.now(UTC), time.perf_counter()

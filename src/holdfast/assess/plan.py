@@ -26,6 +26,8 @@ class Check(BaseModel):
         eps: the budgets to try, ascending.
         queries: allowed passes per row, None for no limit.
         rows: at most this many held-out rows, None for all.
+        wanted: index of the class that inputs are to be answered as, None for any but their own.
+        mask: a .npy file of one input's shape, not zero where an attacker may change it.
         weight: expected share of the run time, for the progress bar.
     """
 
@@ -38,6 +40,8 @@ class Check(BaseModel):
     eps: tuple[Annotated[float, Field(gt=0)], ...] = ()
     queries: Annotated[int | None, Field(ge=1)] = None
     rows: Annotated[int | None, Field(ge=1)] = None
+    wanted: Annotated[int | None, Field(ge=0)] = None
+    mask: str | None = None
     weight: float = 1.0
 
     def build(self) -> Method:

@@ -32,12 +32,13 @@ class Candidate(Generic[X]):
     """Inputs an attack proposes now, and to what degree it believes they reach the goal, (N,).
 
     `stage` names the part of a composed attack that made them: what it cost and what it broke is
-    reported under that name.
+    reported under that name. `rows` are their positions among all rows, from attacks that pool.
     """
 
     x: X
     degree: Tensor
     stage: str = ""
+    rows: Tensor | None = None
 
 
 Search = abc.Generator[Candidate[X], Tensor | None, None]
@@ -57,7 +58,8 @@ class EvasionAttack(Method, ABC, Generic[T_contra, X, Out, Raw]):
     minimises: ClassVar[bool] = False
     """Whether the method looks for the smallest change rather than any change within the budget."""
     pools: ClassVar[bool] = False
-    """Whether the method wants all rows at once, to rank them; its passes are batched for it."""
+    """Whether the method wants all rows at once, to rank them. It then batches by itself, and each
+    candidate says which `rows` it is for."""
 
     @abstractmethod
     def run(

@@ -11,6 +11,7 @@ Access = Literal[
     "Scores",
     "Gradients",
     "Features",
+    "Shielded",
     "Weights",
     "WordGradients",
     "SharedGradients",
@@ -58,6 +59,7 @@ class ThreatModel:
         measure: how change is measured, None where inputs are not changed.
         eps: the budgets tried, ascending.
         queries: allowed model passes per row, None for no limit.
+        wanted: the class that inputs are to be answered as, None for any but their own.
         background: what the attacker knows beside the target, in words.
     """
 
@@ -67,6 +69,7 @@ class ThreatModel:
     eps: tuple[float, ...] = ()
     queries: int | None = None
     background: str = ""
+    wanted: int | None = None
 
 
 @dataclass(frozen=True)

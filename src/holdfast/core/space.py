@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from typing_extensions import TypeVar
 
-from holdfast.core.errors import InputError
+from holdfast.core.errors import InputError, NotApplicable
 from holdfast.ops import balls
 from holdfast.ops.rows import Ragged, pick
 
@@ -149,6 +149,22 @@ class Box:
             grad = grad.masked_fill(stuck, 0)
         return self._scaled(balls.steepest(self._scaled(grad), budget.norm))
 
+    def reach(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and largest change of every feature of `at`, in units; zero where it is frozen."""
+        low, high, scale = self._like(at)
+        down, up = (low - at) / scale, (high - at) / scale
+        if self.editable is not None:
+            down, up = (v * self.editable.to(at.device) for v in (down, up))
+        return down, up
+
+    def scaled(self, d: Tensor) -> Tensor:
+        """A change in units as one of inputs; also a gradient in inputs as one in units."""
+        return self._scaled(d)
+
+    def units(self, d: Tensor) -> Tensor:
+        """A change of inputs in units."""
+        return self._units(d)
+
     def _scaled(self, d: Tensor) -> Tensor:
         """A change in units as one of inputs; free of work where both are the same."""
         one = not isinstance(self.scale, Tensor) and self.scale == 1
@@ -166,6 +182,17 @@ class Box:
             for v in (self.low, self.high, self.scale)
         )
         return low, high, scale
+
+
+def of_box(space: object) -> Box:
+    """The space as a box, for attacks that look at its bounds.
+
+    Raises:
+        NotApplicable: it is another kind of space.
+    """
+    if not isinstance(space, Box):
+        raise NotApplicable("works on inputs of one shape between bounds")
+    return space
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
 from holdfast.core.space import Discrete, Normed, Space
@@ -72,6 +72,29 @@ class Features(Gradients[X, Out_co, Raw], Protocol[X, Out_co, Raw]):
 
     def features(self, x: X) -> Tensor: ...
     def feature_gradient(self, x: X, loss: Callable[[Tensor], Tensor]) -> Gradient[Tensor]: ...
+
+
+@runtime_checkable
+class Shielded(Gradients[X, Out_co, Raw], Protocol[X, Out_co, Raw]):
+    """A model behind a change of its inputs, with both in the attacker's hands.
+
+    `shield(x)` is what the model sees of `x`. `behind(z, loss)` is the gradient of the model alone,
+    at the inputs `z` that it is shown.
+    """
+
+    def shield(self, x: X) -> X: ...
+    def behind(self, x: X, loss: Callable[[Raw], Tensor]) -> Gradient[Raw]: ...
+
+
+@runtime_checkable
+class Redrawn(Gradients[X, Out_co, Raw], Protocol[X, Out_co, Raw]):
+    """A target that treats an input alike at every call, though its defence is random.
+
+    `fresh(rng)` is the same target with new draws in every pass, as an attacker who holds it can
+    make them.
+    """
+
+    def fresh(self, rng: Generator) -> Gradients[X, Out_co, Raw]: ...
 
 
 @runtime_checkable

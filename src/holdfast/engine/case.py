@@ -82,6 +82,19 @@ class Case:
             raise InputError("budgets", got=eps, fix="give numbers from zero on")
         return cast(Measure, measure), eps
 
+    def wanted(self) -> int | None:
+        """The class that the attacker wants inputs to be answered as, None for any other one.
+
+        Raises:
+            InputError: the data have no such class.
+        """
+        wanted, classes = self.threat.wanted, self.test.classes
+        if wanted is not None and not 0 <= wanted < len(classes):
+            raise InputError(
+                "the wanted class", got=wanted, fix=f"give an index from 0 to {len(classes) - 1}"
+            )
+        return wanted
+
     def rows(self) -> Tensor:
         """The held-out inputs, each with one label, or the reason why they are of another kind."""
         if not isinstance(self.test.x, Tensor) or self.test.y.ndim != 1:

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from holdfast.core.errors import NotApplicable, QueriesSpent
-from holdfast.core.goal import AwayFrom, Goal
+from holdfast.core.goal import AwayFrom, Goal, ToClass
 from holdfast.core.kinds import EvasionAttack, Search
 from holdfast.core.method import items
 from holdfast.core.record import Measurement
@@ -91,7 +91,8 @@ def attack(
             clean, aim, room = clean.to(run.device), aim.to(run.device), room.to(run.device)
             rng = run.generator("attack", start)
             search = method.run(view(method, target, ledger), clean, aim, room, rng)
-            best = _follow(search, clean, aim, room, target.space, ledger, tally).to("cpu")
+            follow = _follow_pool if method.pools else _follow
+            best = follow(search, clean, aim, room, target.space, ledger, tally).to("cpu")
             kept = memo.pack(best, tally.stage, tally.spent)
             if run.memo:
                 run.memo.put(name, kept)
@@ -164,6 +165,46 @@ def _follow(
     return space.project(best, clean, budget)
 
 
+def _follow_pool(
+    search: Search[Any],
+    clean: Any,
+    goal: Goal[Any, Any],
+    budget: Budget,
+    space: Any,
+    ledger: Ledger,
+    tally: _Tally,
+) -> Any:
+    """Drive an attack that pools rows: each candidate is for the rows that it names."""
+    n, stage, keep = len(clean), "", None
+    best = clean.clone() if isinstance(clean, Tensor) else clean
+    bound = torch.as_tensor(budget.eps, dtype=torch.float32).cpu().expand(n)
+    degree, distance = torch.full((n,), -1.0), torch.full((n,), torch.inf)
+    try:
+        while n and ledger.active:
+            candidate = search.send(keep)
+            stage = candidate.stage
+            tally.charge(stage, ledger)
+            rows = torch.arange(n) if candidate.rows is None else candidate.rows.cpu()
+            size = space.distance(candidate.x, pick(clean, rows), budget.measure).detach().cpu()
+            claimed = candidate.degree.detach().float().cpu()
+            nearer = (claimed == degree[rows]) & (size < distance[rows])
+            inside = size <= bound[rows] * (1 + SLACK) + 1e-9
+            index = (inside & ((claimed > degree[rows]) | nearer)).nonzero().flatten()
+            best = _put(best, rows[index], pick(candidate.x, index))
+            degree[rows[index]], distance[rows[index]] = claimed[index], size[index]
+            for row in rows[index].tolist():
+                tally.stage[row] = stage
+            wanted = degree[rows] < goal.threshold
+            ledger.active = int((degree < goal.threshold).sum())
+            keep = None if bool(wanted.all()) else wanted.nonzero().flatten()
+    except (StopIteration, QueriesSpent):  # the best so far stands
+        pass
+    finally:
+        tally.charge(stage, ledger)
+        search.close()
+    return space.project(best, clean, budget)
+
+
 def _put(best: Any, index: Tensor, new: Any) -> Any:
     """`best` with other rows at `index`: the same tensor, or another ragged batch."""
     if isinstance(best, Tensor):
@@ -196,6 +237,8 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     Only rows that the clean model gets right are attacked, and a row that falls at one budget has
     fallen at all larger ones. A minimising method is run once, without a bound, and its distances
     give the curve. Random noise of the same size stands beside every budget as a control.
+    Where the attacker wants one class, its own rows are left out, and the rates count the rows that
+    are not answered as that class.
     """
     target, data = cast(Answers[Any], case.target), case.test
     measure, budgets = case.budgets(method.measures)
@@ -208,9 +251,13 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     if data.y.ndim > 2:
         raise NotApplicable("labels every pixel; this runner judges one answer per row")
     right = answers(target, data.x, run) == data.y
-    rows = right.nonzero().flatten()
+    wanted = case.wanted()
+    chosen = right if wanted is None else right & (data.y != wanted)
+    rows = chosen.nonzero().flatten()
     x: Any = pick(data.x, rows)
-    goal = AwayFrom(data.y[rows])
+    labels = data.y[rows]
+    goal = AwayFrom(labels) if wanted is None else ToClass(torch.full_like(labels, wanted))
+    total = len(data) if wanted is None else len(rows)
     radius = torch.full((len(rows),), torch.inf)
     best, found = x, Attacked(x, radius, radius, radius, 0, 0, ("",) * len(rows))
     for eps in (torch.inf,) if method.minimises else budgets:
@@ -223,9 +270,14 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     measurements = [rate("clean accuracy", right)]
     for eps in budgets:
         part = f"eps={eps:g}" if measure != "any" else ""
-        measurements.append(rate("robust accuracy", int((radius > eps).sum()), len(data), part))
-        name, kept = _control(method, target, x, goal, Budget(measure, eps), run)
-        measurements.append(rate(name, kept, len(data), part))
+        standing, (name, kept) = (
+            int((radius > eps).sum()),
+            _control(method, target, x, goal, Budget(measure, eps), run),
+        )
+        names = ("robust accuracy", f"accuracy under {name}")
+        if wanted is not None:
+            names = ("rows not moved to the class", f"rows not moved to the class by {name}")
+        measurements += [rate(names[0], standing, total, part), rate(names[1], kept, total, part)]
     measurements += _extra(target, x, best, radius, goal, found, run)
     if method.minimises and radius.isfinite().any():
         fallen = radius[radius.isfinite()]
@@ -238,7 +290,7 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     shown = radius.isfinite().nonzero().flatten()[:8]
     tensors = {
         "clean": padded(pick(x, shown)), "adversarial": padded(pick(best, shown)),
-        "labels": goal.labels[shown], "answers": answers(target, pick(best, shown), run),
+        "labels": labels[shown], "answers": answers(target, pick(best, shown), run),
         "radius": radius,
     }  # fmt: skip
     missed = int(radius.isinf().sum())
@@ -274,7 +326,7 @@ def _control(
     budget: Budget,
     run: Run,
 ) -> tuple[str, int]:
-    """How many rows are still right under random noise of the same size, which is no attack.
+    """How many rows stand under random noise of the same size, which is no attack, and its name.
 
     Where change is not counted there is no such size: the control is the attack's own first try,
     before it could learn anything.
@@ -282,11 +334,11 @@ def _control(
     if budget.measure == "any":
         quiet = replace(run, queries=2, memo=None, progress=_silent)
         got = attack(method, target, x, goal, budget, quiet)
-        return "accuracy under one try", int((~got.success).sum())
+        return "one try", int((~got.success).sum())
     rng = run.generator("control", budget.eps)
     noisy = target.space.random(x.to(run.device), budget, rng)
-    kept = int((answers(target, noisy, run) == goal.labels).sum())
-    return "accuracy under random noise", kept
+    reached = goal.degree(answers(target, noisy, run)) >= goal.threshold
+    return "random noise", int((~reached).sum())
 
 
 def _is_unit(space: object) -> bool:
@@ -307,7 +359,8 @@ def _extra(
     fallen = radius.isfinite().nonzero().flatten()
     if isinstance(x, Tensor) and x.ndim == 4 and len(fallen) and _is_unit(target.space):
         told = answers(target, (best[fallen] * 255).round() / 255, run)
-        yield rate("success kept in 8 bits", told != goal.labels[fallen])
+        kept = goal.take(fallen).degree(told) >= goal.threshold
+        yield rate("success kept in 8 bits", kept)
     for part, (forwards, backwards) in found.spent.items():
         if part:
             hits = sum(stage == part for stage in found.stage)
