@@ -94,6 +94,49 @@ def assess(  # noqa: PLR0913
 
 
 @app.command()
+def attack(  # noqa: PLR0913
+    model: Model,
+    data: Data,
+    weights: Weights = None,
+    label: Label = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="id of an attack, such as evasion/pgd; may be repeated")
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="a family of attacks, such as all-white-box, or a plan file")
+    ] = "",
+    norm: Annotated[str | None, typer.Option(help="linf, l2, l1 or l0")] = None,
+    eps: Annotated[
+        list[str] | None, typer.Option(help="budget such as 8/255; may be repeated")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="attack at most so many rows", min=1)] = None,
+    queries: Annotated[
+        int | None, typer.Option(help="model passes allowed per row and budget", min=1)
+    ] = None,
+    target_class: Annotated[
+        int | None, typer.Option(help="index of the class inputs are to be answered as", min=0)
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help=".npy of one input's shape: not zero where change is allowed"),
+    ] = None,
+    out: Out = Path("runs/attack"),
+    trust: Trust = False,
+    seed: Seed = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="parameter=value of the attack; may be repeated"),
+    ] = None,
+) -> None:
+    """Attack a model with one method or a family; prints what stands and writes the report."""
+    from holdfast.cli.attacking import Options, run
+
+    source = Source(model, data, weights, label, (), trust)
+    given = Options(norm, tuple(eps or ()), rows, queries, target_class, mask)
+    run(source, tuple(method or ()), profile, tuple(set_ or ()), given, out, seed)
+
+
+@app.command()
 def harden(
     model: Model,
     data: Data,

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from holdfast.core.assessment import Assessment
 from holdfast.core.policy import Decision
-from holdfast.core.record import Status
+from holdfast.core.record import Measurement, Status
 
 out = Console(highlight=False)
 log = Console(stderr=True, highlight=False)
@@ -24,6 +24,7 @@ log = Console(stderr=True, highlight=False)
 MARKS = {
     Status.PASSED: "[green]passed[/]",
     Status.FAILED: "[red]failed[/]",
+    Status.MEASURED: "[cyan]measured[/]",
     Status.NOT_APPLICABLE: "[dim]not applicable[/]",
     Status.ERROR: "[bold red]error[/]",
 }
@@ -61,6 +62,49 @@ def outcome_table(assessment: Assessment) -> Table:
             told = "; ".join(str(m) for m in said[:2])
         table.add_row(outcome.check, MARKS[outcome.status], _escape(told))
     return table
+
+
+def attack_table(assessment: Assessment) -> Table:
+    """One line per attack and budget: what stands, what stood under the control, and the cost."""
+    table = Table(title=f"{assessment.subject.model}", title_justify="left", box=None)
+    columns = ("attack", "at", "what stands", "control", "passes per row")
+    for name in columns:
+        table.add_column(name, style="bold" if name == "attack" else "", overflow="fold")
+    for outcome in assessment.outcomes:
+        record = outcome.record
+        if record is None:
+            table.add_row(outcome.check, "", f"{MARKS[outcome.status]}: {_escape(outcome.reason)}")
+            continue
+        parts = [m for m in record.measurements if m.name in STANDING]
+        for i, told in enumerate(parts or record.measurements[:2]):
+            beside = [m for m in record.measurements if m.name in CONTROLS and m.part == told.part]
+            cost = f"{record.forwards:.0f} + {record.backwards:.0f}"
+            table.add_row(
+                outcome.check if i == 0 else "",
+                f"{record.threat.measure or ''} {told.part.removeprefix('eps=')}".strip(),
+                f"{told.name} {_interval(told)}",
+                _interval(beside[0]) if beside else "",
+                cost if i == 0 else "",
+            )
+        distance = record.find("median distance", "")
+        if distance is not None:
+            table.add_row("", "", f"median distance {_interval(distance)} (quartiles)")
+    table.caption = "passes per row: forward + backward, over all budgets; intervals of 95 %"
+    return table
+
+
+STANDING = ("robust accuracy", "rows not moved to the class", "attack success")
+CONTROLS = (
+    "accuracy under random noise", "accuracy under one try",
+    "rows not moved to the class by random noise", "rows not moved to the class by one try",
+    "success of a random patch",
+)  # fmt: skip
+
+
+def _interval(told: Measurement) -> str:
+    """0.56 [0.50, 0.61], n = 300."""
+    ends = "" if told.low is None or told.high is None else f" \\[{told.low:.2f}, {told.high:.2f}]"
+    return f"{told.value:.3g}{ends}, n = {told.n}"
 
 
 def verdict_lines(assessment: Assessment) -> Iterator[str]:

@@ -11,6 +11,7 @@ Access = Literal[
     "Scores",
     "Gradients",
     "Features",
+    "Trees",
     "Shielded",
     "Weights",
     "WordGradients",
@@ -193,10 +194,11 @@ class Record:
 
 
 class Status(StrEnum):
-    """How a check ended. Only `passed` counts as passed."""
+    """How a check ended. Only `passed` counts as passed; `measured` is what no limit applies to."""
 
     PASSED = "passed"
     FAILED = "failed"
+    MEASURED = "measured"
     NOT_APPLICABLE = "not applicable"
     ERROR = "error"
 

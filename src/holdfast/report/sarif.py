@@ -153,7 +153,10 @@ def _results(assessment: Assessment, outcome: Outcome, places: Mapping[str, int]
         yield _finding_result(
             assessment, outcome, finding, places[finding.rule], f"{mark}:{seen[mark]}"
         )
-    kinds = {Status.PASSED: "pass", Status.NOT_APPLICABLE: "notApplicable", Status.FAILED: "fail"}
+    kinds = {
+        Status.PASSED: "pass", Status.NOT_APPLICABLE: "notApplicable", Status.FAILED: "fail",
+        Status.MEASURED: "informational",
+    }  # fmt: skip
     failed = outcome.status is Status.FAILED
     if outcome.status not in kinds or (failed and outcome.findings):
         return

@@ -47,11 +47,12 @@ class Tally:
     failed: int = 0
     skipped: int = 0
     broken: int = 0
+    measured: int = 0
 
     @property
     def run(self) -> int:
         """Checks that gave a result."""
-        return self.passed + self.failed
+        return self.passed + self.failed + self.measured
 
     @property
     def total(self) -> int:
@@ -88,7 +89,9 @@ class Cell:
             return "error"
         if not self.tally.run:
             return "not run"
-        return "failed" if self.tally.failed else "passed"
+        if self.tally.failed:
+            return "failed"
+        return "passed" if self.tally.passed else "measured"
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,9 @@ def _findings(checks: tuple[Check, ...], anchor: str) -> tuple[Shown, ...]:
 
 def _tally(outcomes: list[Outcome]) -> Tally:
     ends = [outcome.status for outcome in outcomes]
-    order = (Status.PASSED, Status.FAILED, Status.NOT_APPLICABLE, Status.ERROR)
+    order = (
+        Status.PASSED, Status.FAILED, Status.NOT_APPLICABLE, Status.ERROR, Status.MEASURED,
+    )  # fmt: skip
     return Tally(*(ends.count(status) for status in order))
 
 

@@ -107,7 +107,8 @@ def _required(tier: Tier, outcomes: Sequence[Outcome]) -> list[Reason]:
     for need in tier.required:
         choices = [c.strip() for c in need.split("|")]
         seen = [o for o in outcomes if o.check in choices or o.method in choices]
-        if any(o.record is not None and o.status in (Status.PASSED, Status.FAILED) for o in seen):
+        run = (Status.PASSED, Status.FAILED, Status.MEASURED)
+        if any(o.record is not None and o.status in run for o in seen):
             continue
         why = "; ".join(f"{o.check} is {o.status}: {o.reason}" for o in seen) or "it was not run"
         reasons.append(Reason(need, f"required evidence is missing: {why}", True))
