@@ -26,7 +26,7 @@ bench: $(VENV)/.ready-dev     ## attack throughput against the bare cost of the 
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.[dp,fair,tables,skops]'
+	$(INSTALL) --editable '.[dp,fair,tables,skops,trees]'
 	touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready

@@ -127,7 +127,7 @@ NETS = {
 }
 
 
-def test_rows(name: str, n: int, data: Path = DATA) -> Dataset:
+def held_out(name: str, n: int, data: Path = DATA) -> Dataset:
     """The first `n` test rows of a network's data set."""
     return open_idx(data / NETS[name].data, seed=0).test.first(n)
 
@@ -173,6 +173,6 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for each in arguments.names:
-        rows = test_rows(each, 10_000, arguments.data)
+        rows = held_out(each, 10_000, arguments.data)
         right = (load(each, arguments.data).answer(rows.tensor) == rows.y).float().mean()
         print(f"{each}: clean accuracy {float(right):.4f} of {len(rows)}", flush=True)

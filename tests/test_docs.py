@@ -26,18 +26,18 @@ def test_python_blocks_run_one_after_the_other(page: Path) -> None:
 
 def test_the_worked_example_of_the_contributing_guide_passes_its_test() -> None:
     method, test = blocks(ROOT / "CONTRIBUTING.md", "python")
-    name = "holdfast.evasion.attacks.fgsm"
+    name = "holdfast.evasion.attacks.fast_gradient_value"
     module = ModuleType(name)
     try:
         sys.modules[name] = module
         exec(compile(method, name, "exec"), module.__dict__)
-        assert REGISTRY["evasion/fgsm"].needs == "Gradients"
-        scope = {"FGSM": module.__dict__["FGSM"]}
-        exec(compile(test, "test_fgsm.py", "exec"), scope)
-        scope["test_fgsm_succeeds_exactly_when_the_boundary_is_inside_the_ball"]()
+        assert REGISTRY["evasion/fast_gradient_value"].needs == "Gradients"
+        scope = {"FGV": module.__dict__["FGV"]}
+        exec(compile(test, "test_fast_gradient_value.py", "exec"), scope)
+        scope["test_fgv_succeeds_exactly_when_the_boundary_is_inside_the_ball"]()
     finally:
         sys.modules.pop(name, None)
-        REGISTRY.pop("evasion/fgsm", None)
+        REGISTRY.pop("evasion/fast_gradient_value", None)
 
 
 def pages() -> list[Path]:

@@ -26,7 +26,9 @@ def outcomes(
 
 
 def ran(got: dict[str, tuple[str, str]]) -> set[str]:
-    return {check for check, (status, _) in got.items() if status in ("passed", "failed", "measured")}
+    return {
+        check for check, (status, _) in got.items() if status in ("passed", "failed", "measured")
+    }
 
 
 WHITE_BOX = {"evasion/pgd.linf", "evasion/pgd.l2"}

@@ -17,7 +17,8 @@ def assess(holdfast: Command, **options: str):
 
 
 def wrong(done, *says: str) -> None:
-    assert done.returncode == 2, done.stdout + done.stderr
+    code = done.returncode if hasattr(done, "returncode") else done.exit_code  # in-process
+    assert code == 2, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("error: ")

@@ -58,9 +58,11 @@ def test_each_stage_is_told_what_it_broke_and_what_it_cost() -> None:
     assert all(got.stage[i] == "weak" for i in easy.nonzero().flatten().tolist())
     hard = far > 1.05 * far.median()
     assert all(got.stage[i] == "strong" for i in hard.nonzero().flatten().tolist())
-    assert sum(f for f, _ in got.spent.values()) == got.forwards
-    assert sum(b for _, b in got.spent.values()) == got.backwards
-    assert 0 < got.spent["weak"][1] <= len(x)
+    assert sum(cost.forwards for cost in got.spent.values()) == got.forwards
+    assert sum(cost.backwards for cost in got.spent.values()) == got.backwards
+    assert 0 < got.spent["weak"].backwards <= len(x)
+    assert got.spent["weak"].rows == len(x)
+    assert got.spent["strong"].rows == sum(s != "weak" for s in got.stage)
 
 
 def test_pooled_attacks_get_all_rows_at_once_and_rows_find_their_place() -> None:

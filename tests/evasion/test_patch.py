@@ -1,20 +1,22 @@
 """The adversarial patch against a model whose best patch is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from holdfast.core.dataset import Dataset
-from holdfast.core.errors import NotApplicable
+from holdfast.core.errors import InputError, NotApplicable
 from holdfast.core.run import Run
 from holdfast.engine.universal import apply, craft
-from holdfast.evasion.attacks.patch import AdversarialPatch
+from holdfast.evasion.attacks.patch import AdversarialPatch, Patch
 from holdfast.targets.torch import TorchClassifier
 
 # a coarse chequerboard: shifted by any amount, bright corners fall outside of the patch
 TEMPLATE = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]).repeat_interleave(2, 0)
 TEMPLATE = TEMPLATE.repeat_interleave(2, 1)
-STRAIGHT = AdversarialPatch(share=36 / 256, round=False, rotation=0.0, scale=1.0)
+STRAIGHT = AdversarialPatch(share=36 / 256, round=False, rotation=0.0, scale=1.0, views=0.0)
 
 
 class Planted(nn.Module):
@@ -51,7 +53,7 @@ def test_it_recovers_the_planted_template_and_always_works_on_other_images() -> 
 def test_its_step_follows_finite_differences_of_the_loss() -> None:
     data, target = scenes(40), TorchClassifier(Planted().double())
     data = data.with_rows(data.tensor.double(), data.y)
-    method = AdversarialPatch(share=36 / 256, round=False, rotation=0.0, scale=1.0, steps=1)
+    method = replace(STRAIGHT, steps=1)
     delta = craft(method, target, data, 1, Run()).delta
     moved = (delta.delta - 0.5).sign()
 
@@ -80,3 +82,17 @@ def test_tables_are_not_for_patches() -> None:
     table = Dataset("table", torch.rand(9, 4), torch.zeros(9, dtype=torch.long), ("a", "b"))
     with pytest.raises(NotApplicable, match="images"):
         craft(STRAIGHT, TorchClassifier(nn.Linear(4, 2)), table, 1, Run())
+
+
+def test_a_colour_patch_on_grey_images_is_refused_in_one_line() -> None:
+    colour = Patch(torch.rand(3, 2, 2), torch.ones(2, 2), 0.0, 1.0)
+    with pytest.raises(InputError, match="3 channels"):
+        colour.apply(torch.rand(2, 1, 8, 8), torch.Generator())
+
+
+def test_away_from_ones_own_class_any_other_will_do() -> None:
+    target = TorchClassifier(Planted())
+    data = scenes(40)
+    data = data.with_rows(data.tensor[:-1], data.y[:-1])
+    made = craft(STRAIGHT, target, data, None, Run())
+    assert (target.answer(apply(made.delta, data.tensor, target, Run())) == 1).all()

@@ -8,6 +8,7 @@ from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.pgd import PGD
+from tests.oracles import check_fixed, check_masked, check_targeted, two_class
 from tests.toys import LinearTarget
 
 
@@ -62,3 +63,26 @@ def test_a_budget_is_counted_in_each_columns_own_range() -> None:
         )
         assert bool(got.success) == reached
         assert float(got.distance) <= eps * 1.0001
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+def test_pgd_reaches_what_can_be_reached_in_every_norm(norm: str) -> None:
+    method = PGD(random_start=norm not in ("l1", "l0"))
+    shape, spread = ((64,), 0.9) if norm == "l0" else ((24,), 0.4)
+    check_fixed(method, norm, *two_class(shape, spread=spread))
+    check_targeted(method, norm, shape=shape)
+    check_masked(method, norm, shape=shape)
+
+
+def test_in_l0_a_random_start_is_left_behind() -> None:
+    check_fixed(PGD(), "l0", *two_class((64,), spread=0.9))
+
+
+def test_in_l0_features_are_chosen_by_slope_times_room() -> None:
+    weight = torch.tensor([[-4.0, 4.0], [-3.0, 3.0], [-2.0, 2.0]])
+    target = LinearTarget(weight, torch.tensor([9.0, -9.0]))
+    x, goal = torch.tensor([[0.9, 0.6, 0.3]]), AwayFrom(torch.tensor([0]))  # gains 0.4, 1.2, 1.4
+    method = PGD(steps=2, random_start=False)
+    for eps, best in [(1, [0.9, 0.6, 1.0]), (2.7, [0.9, 1.0, 1.0]), (3, [1.0, 1.0, 1.0])]:
+        end = [c.x for c in method.run(target, x, goal, Budget("l0", eps), torch.Generator())][-1]
+        assert torch.allclose(end, torch.tensor([best]), atol=1e-6)

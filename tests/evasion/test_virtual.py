@@ -1,5 +1,7 @@
 """The virtual adversarial direction on models whose divergence has a known Hessian."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from holdfast.core.space import Box, Budget
 from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.virtual import VirtualAdversarial
 from holdfast.ops import balls
+from tests.oracles import check_fixed, check_masked, check_targeted, two_class
 from tests.toys import LinearTarget
 
 WIDE = Box(-100.0, 100.0)
@@ -103,3 +106,35 @@ def test_with_two_classes_it_succeeds_exactly_when_the_boundary_is_inside_the_ba
     budget = Budget(norm, factor * target.distance(x, norm))
     got = attack(VirtualAdversarial(), target, x, AwayFrom(target.answer(x)), budget, Run())
     assert (got.success == reached).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_of_two_classes_the_direction_is_the_nearest_way_to_the_other(norm: str) -> None:
+    """H has rank one then; towards a class, with frozen features and a budget per row as well."""
+    sharp, x = two_class()
+    target = LinearTarget(sharp.weight / 10, sharp.bias / 10)
+    check_fixed(VirtualAdversarial(), norm, target, x)
+    check_targeted(VirtualAdversarial(), norm)
+    check_masked(VirtualAdversarial(), norm)
+
+
+class Watched(LinearTarget):
+    """Keeps the inputs at which gradients were taken."""
+
+    seen: ClassVar[list[torch.Tensor]] = []
+
+    def gradient(self, x, loss):
+        self.seen.append(x)
+        return super().gradient(x, loss)
+
+
+def test_the_model_is_never_shown_a_frozen_feature_that_moved() -> None:
+    target, x = two_class()
+    editable = torch.arange(24) % 2 > 0
+    masked = Watched(target.weight / 10, target.bias / 10, Box(editable=editable))
+    goal = AwayFrom(target.answer(x))
+    attack(VirtualAdversarial(power_iterations=3), masked, x, goal, Budget("l2", 1e-4), Run())
+    assert len(Watched.seen) == 3
+    for shown in Watched.seen:
+        assert torch.equal(shown[:, ~editable], x[:, ~editable])
+        assert not torch.equal(shown, x)

@@ -136,3 +136,19 @@ def test_no_rows_are_no_problem(norm: str) -> None:
     assert balls.steepest(none, norm).shape == (0, 4)
     assert balls.sample(none, norm, 1.0, torch.Generator()).shape == (0, 4)
     assert balls.size(none, norm).shape == (0,)
+
+
+def test_the_l0_projection_into_the_box_is_the_nearest_of_all_subsets() -> None:
+    rng = torch.Generator().manual_seed(3)
+    d = 3 * torch.randn(20, 5, generator=rng)
+    low, high = -torch.rand(20, 5, generator=rng), torch.rand(20, 5, generator=rng)
+    got = balls.project_l0_box(d, low, high, torch.tensor([0.0, 1.0, 2.5, 5.0]).repeat(5))
+    clipped = torch.minimum(torch.maximum(d, low), high)
+    for row, count in enumerate([0, 1, 2, 5] * 5):
+        choices = [list(each) for each in combinations(range(5), count)]
+        options = torch.zeros(len(choices), 5)
+        for option, kept in zip(options, choices, strict=True):
+            option[kept] = clipped[row, kept]
+        best = (options - d[row]).square().sum(1).min()
+        assert torch.isclose((got[row] - d[row]).square().sum(), best, atol=1e-5)
+        assert (got[row] != 0).sum() <= count

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from holdfast.ops import balls
-from holdfast.ops.boundary import Boundary
+from holdfast.ops.boundary import Boundary, start
 
 
 def half_space(norm: str, features: int) -> tuple[Boundary, torch.Tensor]:
@@ -16,7 +16,7 @@ def half_space(norm: str, features: int) -> tuple[Boundary, torch.Tensor]:
         assert len(x) == len(rows)
         return x @ normal > 0.1
 
-    return Boundary(reached, lambda x: x, norm, features), normal
+    return Boundary(reached, lambda x, rows: x, norm, features), normal
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
@@ -80,3 +80,71 @@ def test_a_step_is_halved_until_the_point_holds() -> None:
     way = torch.stack([normal, -normal, -normal])
     moved = edge.step(at, torch.arange(3), way, torch.tensor([1.0, 1.0, 0.15]))
     assert torch.allclose(moved @ normal, torch.tensor([1.2, 0.2 - 1 / 16, 0.2 - 0.075]), atol=1e-5)
+
+
+def slab(free: torch.Tensor | None = None) -> tuple[Boundary, list[int]]:
+    """Points hold where their first feature is above 0.8; queries are counted."""
+    asked = [0]
+
+    def reached(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        asked[0] += len(x)
+        return x[:, 0] > 0.8
+
+    def within(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        x = x if free is None else torch.where(free > 0, x, torch.full_like(x, 0.5))
+        return x.clamp(0, 1)
+
+    return Boundary(reached, within, "l2", 4, free), asked
+
+
+def test_a_radius_is_bracketed_and_bisected_from_below_and_from_above() -> None:
+    edge, asked = slab()
+    x = torch.full((5, 4), 0.5)
+    way = torch.eye(4)[:1].expand(5, 4)
+
+    def path(length: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        return x[which] + length.view(-1, 1) * way[which]
+
+    guess = torch.tensor([0.301, 0.35, 0.29, 0.2, 0.1])
+    found = edge.radius(path, guess, torch.arange(5), 1e-5, farther=True)
+    assert torch.allclose(found[:4], torch.full((4,), 0.3), atol=1e-5)
+    assert (found[:4] >= 0.3 - 1e-7).all()  # what was seen to hold
+    assert found[4].isinf()  # more than 1.64 times the guess
+    asked[0] = 0
+    nearer = edge.radius(path, guess, torch.arange(5), 1e-5)
+    assert torch.equal(nearer.isinf(), torch.tensor([False, False, True, True, True]))
+    few = asked[0]
+    edge.radius(path, guess[2:], torch.arange(3), 1e-5)
+    assert asked[0] == few + 3
+
+
+def test_a_start_is_noise_or_else_an_input_that_is_answered_as_wanted() -> None:
+    edge, asked = slab()
+    x, rows = torch.full((40, 4), 0.5), torch.arange(0, 40, 2)
+    other = torch.tensor([[0.9, 0.3, 0.3, 0.3]]).expand(40, 4)
+    box, known = (torch.zeros(()), torch.ones(())), torch.ones(40, dtype=torch.bool)
+    adv, live = start(edge, x, rows, (other, known), box, torch.Generator().manual_seed(0), 1)
+    assert torch.equal(live, rows)
+    assert edge.reached(adv[rows], rows).all()
+    assert torch.equal(adv[1::2], x[1::2])  # they want no start
+    from_noise = (adv[rows] != other[rows]).any(1)
+    assert 0 < int(from_noise.sum()) < 10  # a fifth of all noise
+    for hint in ((other, ~known), (0.5 * other, known)):  # none known; of no use after all
+        asked[0] = 0
+        adv, live = start(edge, x, rows, hint, box, torch.Generator().manual_seed(0), 1)
+        assert torch.equal(live, rows[from_noise])
+        assert asked[0] == 20 + int(hint[1][0]) * int((~from_noise).sum())
+
+
+def test_frozen_features_stay_in_starts_probes_and_normals() -> None:
+    free = torch.tensor([1.0, 0.0, 1.0, 0.0])
+    edge, _ = slab(free)
+    x, rows = torch.full((6, 4), 0.5), torch.arange(6)
+    box, rng = (torch.zeros(()), torch.ones(())), torch.Generator().manual_seed(0)
+    adv, live = start(edge, x, rows, (x, rows < 0), box, rng, 60)
+    assert len(live) == 6
+    assert torch.equal(adv[:, free == 0], x[:, free == 0])
+    adv = edge.search(x, adv, rows, 16)
+    way = edge.normal(adv, rows, torch.full((6,), 0.01), 200, rng)
+    assert (way[:, free == 0] == 0).all()
+    assert (torch.nn.functional.normalize(way)[:, 0] > 0.97).all()

@@ -137,6 +137,24 @@ def attack(  # noqa: PLR0913
 
 
 @app.command()
+def diagnose(  # noqa: PLR0913
+    model: Model,
+    data: Data,
+    weights: Weights = None,
+    label: Label = None,
+    norm: Annotated[str, typer.Option(help="linf, l2 or l1")] = "linf",
+    eps: Annotated[str, typer.Option(help="budget such as 8/255")] = "0.1",
+    rows: Annotated[int, typer.Option(help="held-out rows to look at", min=20)] = 200,
+    trust: Trust = False,
+    seed: Seed = 0,
+) -> None:
+    """Is the model robust, or does it hide its gradient? Exits 1 when it hides."""
+    from holdfast.cli.diagnosing import run
+
+    raise typer.Exit(run(Source(model, data, weights, label, (), trust), norm, eps, rows, seed))
+
+
+@app.command()
 def harden(
     model: Model,
     data: Data,

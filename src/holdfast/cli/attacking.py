@@ -159,7 +159,10 @@ def _possible(check: Check, opened: Opened, *, strict: bool) -> None:
     Raises:
         InputError: the command must be changed. Access is left to the run for families.
     """
-    space = getattr(opened.target, "space", None)
+    space, classes = getattr(opened.target, "space", None), len(opened.test.classes)
+    if check.wanted is not None and check.wanted >= classes:
+        fix = f"give an index from 0 to {classes - 1}"
+        raise InputError("the wanted class", got=check.wanted, fix=fix)
     try:
         masked(opened.target, check.mask, opened.test)
         if strict:

@@ -82,13 +82,13 @@ def attack_table(assessment: Assessment) -> Table:
             table.add_row(
                 outcome.check if i == 0 else "",
                 f"{record.threat.measure or ''} {told.part.removeprefix('eps=')}".strip(),
-                f"{told.name} {_interval(told)}",
-                _interval(beside[0]) if beside else "",
+                f"{told.name} {interval(told)}",
+                interval(beside[0]) if beside else "",
                 cost if i == 0 else "",
             )
         distance = record.find("median distance", "")
         if distance is not None:
-            table.add_row("", "", f"median distance {_interval(distance)} (quartiles)")
+            table.add_row("", "", f"median distance {interval(distance)} (quartiles)")
     table.caption = "passes per row: forward + backward, over all budgets; intervals of 95 %"
     return table
 
@@ -101,7 +101,7 @@ CONTROLS = (
 )  # fmt: skip
 
 
-def _interval(told: Measurement) -> str:
+def interval(told: Measurement) -> str:
     """0.56 [0.50, 0.61], n = 300."""
     ends = "" if told.low is None or told.high is None else f" \\[{told.low:.2f}, {told.high:.2f}]"
     return f"{told.value:.3g}{ends}, n = {told.n}"

@@ -8,7 +8,7 @@ from collections import abc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
@@ -60,12 +60,32 @@ class EvasionAttack(Method, ABC, Generic[T_contra, X, Out, Raw]):
     pools: ClassVar[bool] = False
     """Whether the method wants all rows at once, to rank them. It then batches by itself, and each
     candidate says which `rows` it is for."""
+    transfers: ClassVar[bool] = False
+    """Whether gradients are to be those of surrogates, and only answers the target's own. How many
+    surrogates and how they are fused say the hyperparameters `surrogates` and `fusion`, if any."""
 
     @abstractmethod
     def run(
         self, target: T_contra, x: X, goal: Goal[Out, Raw], budget: Budget, rng: Generator
     ) -> Search[X]:
         """Yield candidates for the rows `x`; the engine projects, judges and keeps the best."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """An evasion attack whose inputs come from a generator, trained on rows like the target's."""
+
+    def learn(self, data: Dataset, rng: Generator) -> "EvasionAttack[Any]": ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """An evasion attack that makes new inputs, and brings who says which classes they show.
+
+    `judge` had no part in making them: (N, ...) -> (N,) classes.
+    """
+
+    def judge(self, x: Tensor) -> Tensor: ...
 
 
 class Delta(Protocol):
@@ -82,6 +102,18 @@ class Delta(Protocol):
 
 class UniversalAttack(Method, ABC, Generic[T_contra]):
     """One change for many inputs; the engine judges it on inputs that it was not made from."""
+
+    thing: ClassVar[str] = "change"
+    """What the change is called in measurements."""
+    adds: ClassVar[bool] = False
+    """Whether it is added to inputs; else it is put over them."""
+    physical: ClassVar[Literal["", "object", "lens"]] = ""
+    """Where it is in the world: then it is judged in random views, before or after it is put on."""
+
+    @property
+    def aims_at_class(self) -> bool:
+        """Whether it steers inputs to one class: as its hyperparameter `targeted` says, if any."""
+        return bool(getattr(self, "targeted", True))
 
     @abstractmethod
     def craft(

@@ -12,6 +12,7 @@ Access = Literal[
     "Gradients",
     "Features",
     "Trees",
+    "Uncertain",
     "Shielded",
     "Weights",
     "WordGradients",

@@ -117,16 +117,15 @@ class Box:
 
         Clamping keeps the ball, as the box holds `around`.
         """
-        if self.editable is not None or budget.measure == "any":
-            x = self.within(x, around)
-            if budget.measure == "any":
-                return x
+        if budget.measure == "any":
+            return self.within(x, around)
+        if self.editable is not None:
+            x = torch.where(self.editable.to(x.device), x, around)
         moved = self._units(x - around)
-        if budget.norm == "l1":
+        if budget.norm in ("l1", "l0"):
             low, high, scale = self._like(x)
-            near = balls.project_l1_box(
-                moved, (low - around) / scale, (high - around) / scale, budget.eps
-            )
+            sparse = balls.project_l1_box if budget.norm == "l1" else balls.project_l0_box
+            near = sparse(moved, (low - around) / scale, (high - around) / scale, budget.eps)
         else:
             near = balls.project(moved, budget.norm, budget.eps)
         # in place, as `near` is fresh: a step of an attack is little else than such passes

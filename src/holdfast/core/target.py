@@ -12,7 +12,8 @@ from typing import Generic, Protocol, runtime_checkable
 from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
-from holdfast.core.space import Discrete, Normed, Space
+from holdfast.core.space import Box, Discrete, Normed, Space
+from holdfast.ops.trees import TreeEnsemble
 
 X = TypeVar("X", default=Tensor)
 Out_co = TypeVar("Out_co", default=Tensor, covariant=True)
@@ -95,6 +96,27 @@ class Redrawn(Gradients[X, Out_co, Raw], Protocol[X, Out_co, Raw]):
     """
 
     def fresh(self, rng: Generator) -> Gradients[X, Out_co, Raw]: ...
+
+
+@runtime_checkable
+class Trees(Scores, Protocol):
+    """Possession of a sum of trees: every threshold, and what every leaf adds to each class."""
+
+    @property
+    def space(self) -> Box: ...
+    @property
+    def ensemble(self) -> TreeEnsemble: ...
+
+
+@runtime_checkable
+class Uncertain(Gradients, Protocol):
+    """Access to how sure the model is beside its scores: the variance of a Gaussian process.
+
+    `uncertainty(x)` is (N,); `uncertainty_gradient(x)` is its gradient, with itself as `raw`.
+    """
+
+    def uncertainty(self, x: Tensor) -> Tensor: ...
+    def uncertainty_gradient(self, x: Tensor) -> Gradient: ...
 
 
 @runtime_checkable

@@ -2,16 +2,19 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from holdfast.core.constraints import Table
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import InputError, MissingExtra
+from holdfast.core.space import Box
 from holdfast.data.files import read_bytes
 from holdfast.data.split import Split, bound, divide, factorise, number
 
@@ -148,3 +151,28 @@ def _features(path: Path, frame: Any) -> tuple[Tensor, tuple[str, ...]]:
             fix="clean or scale the column",
         )
     return x, tuple(names)
+
+
+def constrain(
+    split: Split, *, immutable: Iterable[str] = (), rise: Iterable[str] = (),
+    fall: Iterable[str] = (), costs: Mapping[str, float] | None = None,
+) -> Split:  # fmt: skip
+    """The same table in the space of its valid rows, as far as the data and the caller tell it.
+
+    Columns named "colour=red" are values of one category, and columns that hold whole numbers only
+    are whole; what is immutable or may only rise or fall is the caller's to say.
+
+    Raises:
+        InputError: a name that is no column and no category.
+    """
+    x = torch.cat([split.train.tensor, split.test.tensor])
+    space = cast(Box, split.train.space)
+    columns = split.train.columns
+    whole = [name for name, kind in zip(columns, (x == x.round()).all(0), strict=True) if kind]
+    grouped = {name for name in whole if "=" in name}
+    space = Table.of(
+        columns, space, integers=[name for name in whole if name not in grouped],
+        immutable=immutable, rise=rise, fall=fall, costs=costs,
+    )  # fmt: skip
+    train, test = (replace(part, space=space) for part in (split.train, split.test))
+    return replace(split, train=train, test=test)

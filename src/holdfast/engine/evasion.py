@@ -1,6 +1,6 @@
 """Run any evasion attack: batches, seeds, ledger, best-so-far, leaving rows, re-judging."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, cast
 
@@ -8,17 +8,20 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from holdfast.core.dataset import Dataset
 from holdfast.core.errors import NotApplicable, QueriesSpent
 from holdfast.core.goal import AwayFrom, Goal, ToClass
-from holdfast.core.kinds import EvasionAttack, Search
+from holdfast.core.kinds import EvasionAttack, Judging, Learner, Search
 from holdfast.core.method import items
 from holdfast.core.record import Measurement
 from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.core.target import Answers
-from holdfast.engine import memo
-from holdfast.engine.case import Case, Evidence, rate
+from holdfast.engine import memo, transfer
+from holdfast.engine.case import Case, Evidence, on, rate
 from holdfast.engine.ledger import Ledger, view
+from holdfast.engine.tables import valid
+from holdfast.engine.tally import Cost, Costs, Tally, plus
 from holdfast.ops.rows import concat, padded, pick, put, take
 
 X = TypeVar("X", default=Tensor)
@@ -39,7 +42,7 @@ class Attacked(Generic[X]):
         forwards: rows the attack sent forward.
         backwards: rows it sent backward.
         stage: the part of a composed attack that made each row's best input, "" where none did.
-        spent: (forward, backward) passes of each part, in rows.
+        spent: what each part of a composed attack cost, "" for one that is not composed.
     """
 
     x: X
@@ -49,23 +52,7 @@ class Attacked(Generic[X]):
     forwards: int
     backwards: int
     stage: tuple[str, ...] = ()
-    spent: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-
-
-@dataclass
-class _Tally:
-    """Which part of a composed attack found what, and what each part cost."""
-
-    stage: list[str]
-    spent: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _seen: tuple[int, int] = (0, 0)
-
-    def charge(self, stage: str, ledger: Ledger) -> None:
-        """All passes since the last call were spent by `stage`."""
-        forwards, backwards = self.spent.get(stage, (0, 0))
-        before, self._seen = self._seen, (ledger.forwards, ledger.backwards)
-        new = (forwards + ledger.forwards - before[0], backwards + ledger.backwards - before[1])
-        self.spent[stage] = new
+    spent: Costs = field(default_factory=dict)
 
 
 def attack(
@@ -78,7 +65,7 @@ def attack(
     """
     found: list[Any] = []
     stages: list[str] = []
-    spent: dict[str, tuple[int, int]] = {}
+    spent: Costs = {}
     total = len(x)  # type: ignore[arg-type]  # tensors and ragged batches both have a length
     size = max(total, 1) if method.pools else run.batch_size
     for start in range(0, max(total, 1), size):
@@ -87,28 +74,28 @@ def attack(
         name = memo.name(method, clean, aim, room, run, start) if run.memo else ""
         kept = run.memo.get(name) if run.memo else None
         if kept is None:
-            ledger, tally = Ledger(run.queries, active=len(index)), _Tally([""] * len(index))
+            ledger, tally = Ledger(run.queries, active=len(index)), Tally(len(index))
             clean, aim, room = clean.to(run.device), aim.to(run.device), room.to(run.device)
             rng = run.generator("attack", start)
-            search = method.run(view(method, target, ledger), clean, aim, room, rng)
+            seen = view(method, target, ledger)
+            search = method.run(seen, clean, aim, room, rng)
+            search = valid(search, seen, target.space, clean, aim, room)
             follow = _follow_pool if method.pools else _follow
             best = follow(search, clean, aim, room, target.space, ledger, tally).to("cpu")
-            kept = memo.pack(best, tally.stage, tally.spent)
+            kept = memo.pack(best, tally.stage, tally.costs())
             if run.memo:
                 run.memo.put(name, kept)
         best, stage, cost = memo.unpack(kept)
         found.append(best)
         stages += stage
-        for part, (forwards, backwards) in cost.items():
-            before = spent.get(part, (0, 0))
-            spent[part] = (before[0] + forwards, before[1] + backwards)
+        spent = plus(spent, cost)
         run.progress(min(start + size, total), total)
     best = concat(found)
     degree = _judge(target, best, goal, run)
     distance = target.space.distance(best, x, budget.measure)
-    forwards, backwards = (sum(cost[i] for cost in spent.values()) for i in (0, 1))
+    whole = sum(spent.values(), Cost())
     return Attacked(
-        best, degree, degree >= goal.threshold, distance, forwards, backwards,
+        best, degree, degree >= goal.threshold, distance, whole.forwards, whole.backwards,
         tuple(stages), spent,
     )  # fmt: skip
 
@@ -120,7 +107,7 @@ def _follow(
     budget: Budget,
     space: Any,
     ledger: Ledger,
-    tally: _Tally,
+    tally: Tally,
 ) -> Any:
     """Drive one attack to its end, keeping per row the largest degree, then the smallest distance."""
     n = len(clean)
@@ -135,11 +122,11 @@ def _follow(
         while n:
             candidate = search.send(keep)
             stage = candidate.stage
-            tally.charge(stage, ledger)
             if keep is not None and len(candidate.x) == len(keep):
                 rows, around, degree, distance, limit, endless = take(
                     keep, rows, around, degree, distance, limit, endless
                 )
+            tally.charge(stage, ledger, rows)
             size = space.distance(candidate.x, around, budget.measure).detach().cpu()
             claimed = candidate.degree.detach().float().cpu()
             nearer = (claimed == degree) & (size < distance)
@@ -147,9 +134,7 @@ def _follow(
             index = better.nonzero().flatten()
             if len(index):
                 best = _put(best, rows[index], pick(candidate.x, index))
-                if stage:
-                    for row in rows[index].tolist():
-                        tally.stage[row] = stage
+                tally.found(stage, rows[index])
                 degree = torch.where(better, claimed, degree)
                 distance = torch.where(better, size, distance)
             wanted = (degree < goal.threshold) | endless
@@ -172,7 +157,7 @@ def _follow_pool(
     budget: Budget,
     space: Any,
     ledger: Ledger,
-    tally: _Tally,
+    tally: Tally,
 ) -> Any:
     """Drive an attack that pools rows: each candidate is for the rows that it names."""
     n, stage, keep = len(clean), "", None
@@ -183,8 +168,8 @@ def _follow_pool(
         while n and ledger.active:
             candidate = search.send(keep)
             stage = candidate.stage
-            tally.charge(stage, ledger)
             rows = torch.arange(n) if candidate.rows is None else candidate.rows.cpu()
+            tally.charge(stage, ledger, rows)
             size = space.distance(candidate.x, pick(clean, rows), budget.measure).detach().cpu()
             claimed = candidate.degree.detach().float().cpu()
             nearer = (claimed == degree[rows]) & (size < distance[rows])
@@ -192,8 +177,7 @@ def _follow_pool(
             index = (inside & ((claimed > degree[rows]) | nearer)).nonzero().flatten()
             best = _put(best, rows[index], pick(candidate.x, index))
             degree[rows[index]], distance[rows[index]] = claimed[index], size[index]
-            for row in rows[index].tolist():
-                tally.stage[row] = stage
+            tally.found(stage, rows[index])
             wanted = degree[rows] < goal.threshold
             ledger.active = int((degree < goal.threshold).sum())
             keep = None if bool(wanted.all()) else wanted.nonzero().flatten()
@@ -240,8 +224,9 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     Where the attacker wants one class, its own rows are left out, and the rates count the rows that
     are not answered as that class.
     """
-    target, data = cast(Answers[Any], case.target), case.test
     measure, budgets = case.budgets(method.measures)
+    case, notes = transfer.prepared(method, case, run)
+    target, data = cast(Answers[Any], case.target), case.test
     if type(data.x).__name__ != items(type(method)):
         raise NotApplicable(f"works on {_ITEMS[items(type(method))]}, which this data set is not")
     if data.y.ndim == 2:  # transcripts
@@ -256,6 +241,7 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
     rows = chosen.nonzero().flatten()
     x: Any = pick(data.x, rows)
     labels = data.y[rows]
+    method = _learnt(method, case, run)
     goal = AwayFrom(labels) if wanted is None else ToClass(torch.full_like(labels, wanted))
     total = len(data) if wanted is None else len(rows)
     radius = torch.full((len(rows),), torch.inf)
@@ -279,6 +265,7 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
             names = ("rows not moved to the class", f"rows not moved to the class by {name}")
         measurements += [rate(names[0], standing, total, part), rate(names[1], kept, total, part)]
     measurements += _extra(target, x, best, radius, goal, found, run)
+    measurements += _shown(method, data, best, labels, radius.isfinite(), run)
     if method.minimises and radius.isfinite().any():
         fallen = radius[radius.isfinite()]
         low, high = (float(fallen.quantile(q)) for q in (0.25, 0.75))
@@ -294,26 +281,39 @@ def assess(method: EvasionAttack[Any], case: Case, run: Run) -> Evidence:
         "radius": radius,
     }  # fmt: skip
     missed = int(radius.isinf().sum())
-    notes = (
-        (f"for {missed} rows the search found no misread input at all; they count as robust",)
-        if method.minimises and missed
-        else ()
-    )
+    if method.minimises and missed:
+        text = f"for {missed} rows the search found no misread input at all; they count as robust"
+        notes = (*notes, text)
     return Evidence(tuple(measurements), tensors, len(rows), found.forwards, found.backwards, notes)
+
+
+def _learnt(method: EvasionAttack[Any], case: Case, run: Run) -> EvasionAttack[Any]:
+    """The attack, after it has learned from the training rows if it does."""
+    if not isinstance(method, Learner):
+        return method
+    return method.learn(on(case.members(), run), run.generator("learn"))
+
+
+def _shown(
+    method: object, data: Dataset, best: Any, labels: Tensor, fallen: Tensor, run: Run
+) -> Iterator[Measurement]:
+    """Whether new inputs show the class that they were made for, where the attack brings a judge."""
+    if isinstance(method, Judging):
+        told = method.judge(best[fallen].to(run.device)).cpu()
+        yield rate("label kept, says an independent classifier", told == labels[fallen])
+        known = method.judge(data.tensor.to(run.device)).cpu()
+        yield rate("accuracy of the independent classifier", known == data.y)
 
 
 def _joined(
     sofar: Attacked[Any], new: Attacked[Any], at: list[int], won: list[int]
 ) -> Attacked[Any]:
     """Passes and stages of both; the rows `at` were found by the new one's rows `won`."""
-    stage, spent = list(sofar.stage), dict(sofar.spent)
+    stage = list(sofar.stage)
     for row, source in zip(at, won, strict=True):
         stage[row] = new.stage[source]
-    for part, (forwards, backwards) in new.spent.items():
-        before = spent.get(part, (0, 0))
-        spent[part] = (before[0] + forwards, before[1] + backwards)
     return replace(
-        sofar, stage=tuple(stage), spent=spent,
+        sofar, stage=tuple(stage), spent=plus(sofar.spent, new.spent),
         forwards=sofar.forwards + new.forwards, backwards=sofar.backwards + new.backwards,
     )  # fmt: skip
 
@@ -361,9 +361,9 @@ def _extra(
         told = answers(target, (best[fallen] * 255).round() / 255, run)
         kept = goal.take(fallen).degree(told) >= goal.threshold
         yield rate("success kept in 8 bits", kept)
-    for part, (forwards, backwards) in found.spent.items():
+    for part, cost in found.spent.items():
         if part:
             hits = sum(stage == part for stage in found.stage)
-            yield rate("broken by", hits, len(found.stage), f"stage={part}")
-            passes = (forwards + backwards) / max(1, len(found.stage))
+            yield rate("broken", hits, cost.rows, f"stage={part}")
+            passes = (cost.forwards + cost.backwards) / max(1, len(found.stage))
             yield Measurement("passes per row", passes, len(found.stage), part=f"stage={part}")

@@ -15,8 +15,12 @@ from holdfast.core.target import (
     Gradient,
     Gradients,
     Nothing,
+    Redrawn,
     Scores,
     SharedGradients,
+    Shielded,
+    Trees,
+    Uncertain,
     Weights,
     WordGradients,
 )
@@ -55,7 +59,8 @@ class _AnswersView:
 
     @property
     def space(self) -> Any:
-        return self._target.space
+        """Where an attack may search; among whole numbers and categories no small step is kept."""
+        return getattr(self._target.space, "relaxed", self._target.space)
 
     def answer(self, x: Any) -> Any:
         self._ledger.charge(len(x))
@@ -79,6 +84,12 @@ class _GradientsView(_ScoresView):
         if editable is None:
             return result
         return Gradient(result.wrt_input * editable.to(result.wrt_input.device), result.raw)
+
+    def fresh(self, rng: Any) -> Any:
+        """The same view of the target with new draws of its defence in every pass, if it has any."""
+        if not isinstance(self._target, Redrawn):
+            return self
+        return type(self)(self._target.fresh(rng), self._ledger)
 
     def _charged(self, x: Any, loss: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
         """`loss`, charging the backward passes once it shows how many numbers it gives per row."""
@@ -116,6 +127,38 @@ class _FeaturesView(_GradientsView):
         return result
 
 
+class _ShieldedView(_GradientsView):
+    def shield(self, x: Any) -> Any:
+        """The change alone, which costs no pass of the model."""
+        return self._target.shield(x)
+
+    def behind(self, x: Any, loss: Callable[[Any], Tensor]) -> Gradient[Any]:
+        result: Gradient[Any] = self._target.behind(x, self._charged(x, loss))
+        return result
+
+
+class _TreesView(_ScoresView):
+    @property
+    def ensemble(self) -> Any:
+        """The trees themselves; sums made of them directly are not counted."""
+        return self._target.ensemble
+
+
+class _UncertainView(_GradientsView):
+    def uncertainty(self, x: Tensor) -> Any:
+        self._ledger.charge(len(x))
+        return self._target.uncertainty(x)
+
+    def uncertainty_gradient(self, x: Tensor) -> Gradient[Any]:
+        """Gradient where the attacker may change something, zero elsewhere."""
+        self._ledger.charge(len(x), len(x))
+        found: Gradient[Any] = self._target.uncertainty_gradient(x)
+        editable = getattr(self.space, "editable", None)
+        if editable is None:
+            return found
+        return Gradient(found.wrt_input * editable.to(found.wrt_input.device), found.raw)
+
+
 class _WeightsView(_GradientsView):
     @property
     def module(self) -> nn.Module:
@@ -146,6 +189,9 @@ _VIEWS: dict[Any, Callable[[Any, Ledger], Any] | None] = {
     Gradients: _GradientsView,
     WordGradients: _WordGradientsView,
     Features: _FeaturesView,
+    Shielded: _ShieldedView,
+    Trees: _TreesView,
+    Uncertain: _UncertainView,
     Weights: _WeightsView,
     SharedGradients: _SharedView,
 }
@@ -172,6 +218,9 @@ _WORDS: dict[Any, str] = {
     Gradients: "gradients",
     WordGradients: "gradients over words",
     Features: "features and their gradients",
+    Shielded: "a model and the change of inputs in front of it, apart",
+    Trees: "trees",
+    Uncertain: "gradients of scores and of uncertainty",
     Weights: "the weights",
     SharedGradients: "a client's shared gradient",
 }

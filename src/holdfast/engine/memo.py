@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from holdfast.core.goal import Goal
 from holdfast.core.method import Method
 from holdfast.core.run import Run
 from holdfast.core.space import Budget
+from holdfast.engine.tally import Cost, Costs
 from holdfast.ops.rows import Items, Ragged
 
 
@@ -33,11 +35,10 @@ def name(
     return told.hexdigest()
 
 
-def pack(
-    best: Items, stages: list[str], spent: Mapping[str, tuple[int, int]]
-) -> Mapping[str, Tensor]:
+def pack(best: Items, stages: list[str], spent: Costs) -> Mapping[str, Tensor]:
     """A finished batch as tensors: inputs, and as JSON text which part found and cost what."""
-    text = json.dumps({"stages": stages, "spent": spent}).encode()
+    costs = {part: astuple(cost) for part, cost in spent.items()}
+    text = json.dumps({"stages": stages, "spent": costs}).encode()
     told = {"text": torch.tensor(list(text), dtype=torch.uint8)}
     if isinstance(best, Ragged):
         return {**told, "x": best.data, "length": best.length}
@@ -46,8 +47,8 @@ def pack(
 
 def unpack(
     kept: Mapping[str, Tensor],
-) -> tuple[Any, list[str], dict[str, tuple[int, int]]]:
+) -> tuple[Any, list[str], Costs]:
     """What `pack` was given; Any, as the caller knows whether its rows are ragged."""
     told = json.loads(bytes(kept["text"].tolist()))
     best = Ragged(kept["x"], kept["length"]) if "length" in kept else kept["x"]
-    return best, told["stages"], {part: (f, b) for part, (f, b) in told["spent"].items()}
+    return best, told["stages"], {part: Cost(*cost) for part, cost in told["spent"].items()}

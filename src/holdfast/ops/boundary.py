@@ -14,32 +14,41 @@ AT_ONCE = 4096
 """Probes held in memory together; the normal is a sum, so it can be gathered in parts."""
 HALVINGS = 30
 """A step is given up at a billionth of its length, where single precision ends."""
+BRACKET = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+"""Relative steps by which an edge near a guess is bracketed."""
+Draw = Callable[[Tensor, Generator], Tensor]
+"""(like, rng) -> noise of that shape, of any length: the law that probes are drawn from."""
 
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
     """The edge of the region where `reached` holds, seen from clean points outside of it.
 
+    All methods take points (M, ...) and, as `rows`, the problem (M,) that each belongs to.
+
     Attributes:
-        reached: points (M, ...) and the problem (M,) each belongs to -> (M,) Boolean.
-        clamp: nearest valid input.
+        reached: points and rows -> (M,) Boolean; it costs one query for each.
+        within: points and rows -> nearest valid points for those rows.
         norm: how distance is measured.
-        dims: number of features of one point.
+        dims: number of features of one point that may change.
+        free: of one point's shape, 1 where it may change and 0 elsewhere; None for everywhere.
     """
 
     reached: Callable[[Tensor, Tensor], Tensor]
-    clamp: Callable[[Tensor], Tensor]
+    within: Callable[[Tensor, Tensor], Tensor]
     norm: balls.Norm
     dims: int
+    free: Tensor | None = None
 
-    def search(self, x: Tensor, adv: Tensor, rows: Tensor) -> Tensor:
+    def search(self, x: Tensor, adv: Tensor, rows: Tensor, halvings: int | None = None) -> Tensor:
         """Bisect between x and adv; every point returned was itself seen to hold.
 
-        The width is D^{-2} of the way for Linf, else D^{-3/2}: within it the estimate of the
-        normal stays nearly unbiased (Chen et al. 2020, sec. IV).
+        Without `halvings` the width is D^{-2} of the way for Linf, else D^{-3/2}: within it the
+        estimate of the normal stays nearly unbiased (Chen et al. 2020, sec. IV).
         """
         nearest, low, high = adv, adv.new_zeros(len(adv)), adv.new_ones(len(adv))
-        halvings = math.ceil(math.log2(max(2, self.dims)) * (2 if self.norm == "linf" else 1.5))
+        if halvings is None:
+            halvings = math.ceil(math.log2(max(2, self.dims)) * (2 if self.norm == "linf" else 1.5))
         for _ in range(halvings if len(adv) else 0):
             middle = (low + high) / 2
             point = self._between(x, adv, middle)
@@ -54,22 +63,36 @@ class Boundary:
             return x + balls.rows(share, x) * (adv - x)
         return x + balls.project(adv - x, "linf", share * balls.size(adv - x, "linf"))
 
-    def normal(self, at: Tensor, rows: Tensor, delta: Tensor, count: int, rng: Generator) -> Tensor:
+    def noise(self, like: Tensor, rng: Generator, draw: Draw | None = None) -> Tensor:
+        """Unit draws of the shape of `like`, zero where nothing may change.
+
+        Without `draw` from the cube for Linf and from the normal law otherwise, as in the code of
+        Chen et al. 2020.
+        """
+        if draw:
+            noise = draw(like, rng)
+        elif self.norm == "linf":
+            noise = torch.empty_like(like).uniform_(-1, 1, generator=rng)
+        else:
+            noise = torch.empty_like(like).normal_(generator=rng)
+        return balls.steepest(noise if self.free is None else noise * self.free, "l2")
+
+    def normal(
+        self, at: Tensor, rows: Tensor, delta: Tensor, count: int, rng: Generator,
+        draw: Draw | None = None,
+    ) -> Tensor:  # fmt: skip
         """Sum over `count` unit draws u of (phi(at + delta u) - mean phi) u, phi = 1 or -1.
 
-        Subtracting the mean answer lowers the variance (Chen et al. 2020, sec. III-C). Draws are
-        from the cube for Linf and from the normal law otherwise, as in the authors' code.
+        Subtracting the mean answer lowers the variance (Chen et al. 2020, sec. III-C).
         """
         weighted, plain, phi = torch.zeros_like(at), torch.zeros_like(at), torch.zeros_like(delta)
         for part in torch.arange(count).split(max(1, AT_ONCE // max(1, len(at)))):
             if not len(at):
                 break
             owner = torch.arange(len(at), device=at.device).repeat_interleave(len(part))
-            noise, reach = torch.empty_like(at[owner]), balls.rows(delta[owner], at)
-            cube = self.norm == "linf"
-            noise = noise.uniform_(-1, 1, generator=rng) if cube else noise.normal_(generator=rng)
-            points = self.clamp(at[owner] + reach * balls.steepest(noise, "l2"))
-            u = (points - at[owner]) / reach.clamp(min=balls.TINY)
+            centre, reach = at[owner], balls.rows(delta[owner], at)
+            points = self.within(centre + reach * self.noise(centre, rng, draw), rows[owner])
+            u = (points - centre) / reach.clamp(min=balls.TINY)
             sign = self.reached(points, rows[owner]).to(at.dtype) * 2 - 1
             weighted = weighted.index_add(0, owner, balls.rows(sign, u) * u)
             plain, phi = plain.index_add(0, owner, u), phi.index_add(0, owner, sign)
@@ -82,8 +105,101 @@ class Boundary:
         for _ in range(HALVINGS):
             if not len(left):
                 break
-            point = self.clamp(at[left] + balls.rows(length[left], at) * way[left])
+            point = self.within(at[left] + balls.rows(length[left], at) * way[left], rows[left])
             hit = self.reached(point, rows[left])
             moved = put(moved, left[hit], point[hit])
             left, length = left[~hit], length / 2
         return moved
+
+    def radius(
+        self, path: Callable[[Tensor, Tensor], Tensor], guess: Tensor, rows: Tensor, width: float,
+        farther: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """How far along a path the region begins, near `guess`: (M,), inf where not found.
+
+        The edge is bracketed in steps that double from a hundredth of the guess, then bisected to
+        `width` of it. What is returned was seen to hold.
+
+        Args:
+            path: lengths (L,) and positions (L,) in the batch -> points (L, ...).
+            guess: (M,) lengths that are tried first.
+            rows: (M,) problem of each.
+            width: relative width that ends the bisection.
+            farther: also look beyond the guess, up to 1.64 times its length; else a guess that
+                does not hold costs one query.
+        """
+        everyone = torch.arange(len(guess), device=guess.device)
+
+        def holds(length: Tensor, which: Tensor) -> Tensor:
+            return self.reached(path(length, which), rows[which])
+
+        hit = holds(guess, everyone) if len(guess) else guess > 0
+        low, high = guess.masked_fill(hit, 0), guess.masked_fill(~hit, torch.inf)
+        left = everyone if farther else everyone[hit]
+        for share in BRACKET:
+            if not len(left):
+                break
+            length = guess[left] * torch.where(hit[left], 1 - share, 1 + share)
+            found = holds(length, left)
+            high = put(high, left[found], length[found])
+            low = put(low, left[~found], length[~found])
+            left = left[found == hit[left]]
+        left = everyone
+        for _ in range(HALVINGS):
+            left = left[high[left].isfinite() & (high[left] - low[left] > width * guess[left])]
+            if not len(left):
+                break
+            middle = (low[left] + high[left]) / 2
+            found = holds(middle, left)
+            high = put(high, left[found], middle[found])
+            low = put(low, left[~found], middle[~found])
+        return high
+
+
+def start(
+    edge: Boundary, x: Tensor, rows: Tensor, hint: tuple[Tensor, Tensor],
+    box: tuple[Tensor, Tensor], rng: Generator, trials: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Guesses (N, ...) that reach the goal, and the rows among `rows` for which one was found.
+
+    The first guess is uniform noise, the second an input at hand that is answered as wanted, where
+    one is known. Then come salt and pepper of random density, other inputs and noise, in turn: many
+    models answer all uniform noise alike, and rows of that class, or of the larger side of a table's
+    boundary, would find no start. Noise is first, as it favours no class: from another input one
+    starts nearer but ends farther away.
+
+    Args:
+        edge: the boundary, of all N rows.
+        x: clean points (N, ...).
+        rows: positions of those that want a start.
+        hint: inputs at hand (N, ...), and (N,) Boolean where they are of use.
+        box: the bounds between which guesses are drawn.
+        rng: where they are drawn from.
+        trials: how many guesses are made for a row, beside the input at hand.
+    """
+    (low, high), (other, known) = box, hint
+    adv, left = x, rows
+    for trial in range(trials):
+        if not len(left):
+            break
+        if trial % 3 == 2:
+            guess = x[torch.randint(len(x), (len(left),), generator=rng, device=x.device)]
+        else:
+            guess = torch.rand((len(left), *x.shape[1:]), generator=rng, device=x.device)
+            if trial % 3 == 1:
+                density = torch.rand(len(left), generator=rng, device=x.device)
+                guess = (guess < balls.rows(density, guess)).to(x.dtype)
+            guess = low + (high - low) * guess
+        adv, left = _try(edge, adv, left, guess)
+        if trial == 0 and known[left].any():
+            hinted, rest = left[known[left]], left[~known[left]]
+            adv, missed = _try(edge, adv, hinted, other[hinted])
+            left = torch.cat([rest, missed]).sort().values
+    return adv, rows[~torch.isin(rows, left)]
+
+
+def _try(edge: Boundary, adv: Tensor, rows: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+    """`adv` with the guesses that reach the goal, and the rows of those that do not."""
+    guess = edge.within(guess, rows)
+    hit = edge.reached(guess, rows)
+    return put(adv, rows[hit], guess[hit]), rows[~hit]

@@ -3,12 +3,20 @@
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy as _cross_entropy
+from torch.nn.functional import softplus
 
 
 def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood of `labels`; also for dense (N, K, H, W) scores, averaged per row."""
-    loss = _cross_entropy(scores, labels, reduction="none")
-    return loss.flatten(1).mean(1) if loss.ndim > 1 else loss
+    """Negative log-likelihood of `labels`; also for dense (N, K, H, W) scores, averaged per row.
+
+    For (N, K) it is written as log(1 + exp(logsumexp of the others - own score)): its slope in the
+    own score is p - 1, which the usual formula rounds to zero from 17 nats on in single precision.
+    """
+    if scores.ndim > 2:
+        return _cross_entropy(scores, labels, reduction="none").flatten(1).mean(1)
+    own = scores.gather(1, labels.view(-1, 1)).squeeze(1)
+    others = scores.scatter(1, labels.view(-1, 1), -torch.inf)
+    return softplus(others.logsumexp(1) - own)
 
 
 def margin(scores: Tensor, labels: Tensor) -> Tensor:
@@ -36,17 +44,19 @@ def dlr(scores: Tensor, labels: Tensor) -> Tensor:
 def targeted_dlr(scores: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
     """(z_t - z_y) / (z_1 - (z_3 + z_4) / 2) with sorted scores z (Croce & Hein 2020, eq. 7).
 
-    With three classes the divisor is z_1 - z_3, with two it is left out.
+    With fewer than four classes the plain difference is used: z_1 - z_3 as the divisor would make
+    the ratio constant, and its gradient zero, where the wanted class is the last of three.
     """
     own = scores.gather(1, labels.view(-1, 1)).squeeze(1)
-    return (scores.gather(1, wanted.view(-1, 1)).squeeze(1) - own) / _spread(scores, 4)
+    lead = scores.gather(1, wanted.view(-1, 1)).squeeze(1) - own
+    return lead if scores.shape[1] < 4 else lead / _spread(scores, 4)
 
 
 def _spread(scores: Tensor, depth: int) -> Tensor:
     """Scale of the scores: the first minus the third, or the mean of third and fourth."""
     if scores.shape[1] < 3:
         return torch.ones_like(scores[:, 0])
-    top = scores.topk(min(depth, scores.shape[1]), 1).values
+    top = scores.topk(depth, 1).values
     return top[:, 0] - top[:, 2:].mean(1) + 1e-12
 
 

@@ -79,6 +79,11 @@ def take(keep: Tensor | None, *things: Any) -> Any:
     return [thing if keep is None else pick(thing, keep) for thing in things]
 
 
+def among(live: Tensor, keep: Tensor | None) -> Tensor:
+    """Those of the positions `live` that `keep` names as well; all of them where it is None."""
+    return live if keep is None else live[torch.isin(live, keep.to(live.device))]
+
+
 def batches(order: Tensor, size: int) -> list[Tensor]:
     """`order` in parts of `size`; a last row alone joins the part before it.
 

@@ -56,6 +56,9 @@ ACCESS: Mapping[str, str] = {
     "Scores": "sees the model's scores",
     "Gradients": "sees the model's gradients (white box)",
     "Features": "sees the model's inner features",
+    "Shielded": "holds the model and the defence in front of it (white box)",
+    "Trees": "holds the model's trees (white box)",
+    "Uncertain": "sees the gradients of the model's scores and of its uncertainty (white box)",
     "Weights": "holds the model's weights (white box)",
     "WordGradients": "sees gradients of candidate words (white box)",
     "SharedGradients": "sees the updates that a training client shares",
@@ -87,7 +90,7 @@ _CONTROL = re.compile(
 )
 _BAD = re.compile(
     r"attack|success|error|false|loss|\bauc\b|area under the curve|\b[tf]pr\b|advantage|exposure|anomaly"
-    r"|gap|difference|disparity|drop|leak|suspicious|copy|psnr|ssim|recovered|recognised|reached"
+    r"|gap|difference|disparity|drop|leak|fooling|suspicious|copy|psnr|ssim|recovered|recognised|reached"
     r"|refuted|abstained|changed|differently|time|uplift|\bepsilon\b|unsafe|not analysed|answered as",
     re.I,
 )

@@ -26,9 +26,11 @@ from holdfast.targets.weights import load_safetensors, weights_digest
 
 FORMS = (
     "path/to/file.py:factory or package.module:factory (with --weights file.safetensors), "
-    "a .onnx, .skops, .joblib or .pkl file, or an http(s) address"
+    "a .onnx, .skops, .joblib or .pkl file, XGBoost's .json or .ubj, LightGBM's .txt, "
+    "or an http(s) address"
 )
 PICKLES = (".joblib", ".pkl", ".pickle")
+TREES = {".json": "XGBoost", ".ubj": "XGBoost", ".txt": "LightGBM"}
 SKOPS = frozenset({
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -56,7 +58,8 @@ class Opened:
     Attributes:
         target: the model with whatever access its format offers.
         recipe: how to train more of its kind, None where that is unknown.
-        format: "PyTorch", "ONNX", "skops", "pickle" or the protocol of an endpoint.
+        format: "PyTorch", "ONNX", "skops", "pickle", "XGBoost", "LightGBM" or the protocol of an
+            endpoint.
         name: what people call it.
         digest: sha256 of what makes it this model; of address and metadata for an endpoint, whose
             weights nobody sees.
@@ -86,7 +89,8 @@ def open_model(
 
     Args:
         spec: `path/to/file.py:factory` or `package.module:factory` (runs that code), the path of
-            an ONNX, skops, joblib or pickle file, or the address of an endpoint.
+            an ONNX, skops, joblib or pickle file, of a file of XGBoost or LightGBM, or the address
+            of an endpoint.
         weights: safetensors file for what the factory makes.
         data: rows of the kind the model is for; gives its classes and its space.
         trust: load a pickle whose scan was clean.
@@ -112,6 +116,8 @@ def open_model(
         opened = _open_onnx(file_at(spec), data, device)
     elif kind == "skops":
         opened = _open_skops(file_at(spec), data)
+    elif kind == "trees":
+        opened = _open_trees(file_at(spec), data)
     else:
         opened = _open_pickle(file_at(spec), data, trust, scan)
     out = preflight(opened.target, data, device)
@@ -183,6 +189,8 @@ def _kind(spec: str) -> str:
         return suffix[1:]
     if suffix in PICKLES:
         return "pickle"
+    if suffix in TREES:
+        return "trees"
     if suffix in (".pt", ".pth", ".bin", ".ckpt", ".safetensors"):
         raise InputError(
             "a file of weights needs the code that builds the model",
@@ -271,6 +279,15 @@ def _open_skops(path: Path, data: Dataset) -> Opened:
             f"{path} cannot be read as skops", got=first_line(error), fix="save it again"
         ) from error
     return _sklearn(model, "skops", path, content, data)
+
+
+def _open_trees(path: Path, data: Dataset) -> Opened:
+    """Files of numbers; how the model was trained is not in them, so there is no recipe."""
+    from holdfast.targets.trees import load_lightgbm, load_xgboost
+
+    kind, content = TREES[path.suffix.lower()], path.read_bytes()
+    model = load_xgboost(path) if kind == "XGBoost" else load_lightgbm(path)
+    return replace(_sklearn(model, kind, path, content, data), recipe=None)
 
 
 def _open_pickle(path: Path, data: Dataset, trust: bool, scan: Scan | None) -> Opened:

@@ -13,6 +13,7 @@ from torch import Tensor
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import InputError, TargetError
 from holdfast.core.space import Box
+from holdfast.core.target import Answers
 from holdfast.ops.losses import two_logits
 
 FLOOR = 1e-12
@@ -129,10 +130,16 @@ class SklearnRecipe:
         return SklearnClassifier(model, cast(Box, data.space), tuple(range(len(data.classes))))
 
 
-def wrap(
-    model: Any, space: Box, classes: tuple[object, ...] = ()
-) -> SklearnClassifier | SklearnLabels:
+def wrap(model: Any, space: Box, classes: tuple[object, ...] = ()) -> Answers:
     """The model with the most access that it offers."""
+    from holdfast.targets import gaussian_process  # which, like trees, builds on this module
+    from holdfast.targets.trees import tree_target
+
+    trees = tree_target(model, space, classes)
+    if trees is not None:
+        return trees
+    if gaussian_process.fits(model, classes):
+        return gaussian_process.GaussianProcess(model, space, classes)
     kind = SklearnClassifier if _has_scores(model) else SklearnLabels
     return kind(model, space, classes)
 
@@ -143,6 +150,11 @@ def _has_scores(model: Any) -> bool:
 
 def _classes(model: Any, classes: tuple[object, ...]) -> tuple[object, ...]:
     return classes or tuple(model.classes_.tolist())
+
+
+def class_places(model: Any, classes: tuple[object, ...]) -> list[int]:
+    """The class index of each of the model's own classes."""
+    return _places(model.classes_.tolist(), _classes(model, classes))
 
 
 def _places(told: Iterable[object], labels: tuple[object, ...]) -> list[int]:

@@ -73,8 +73,16 @@ class TorchClassifier:
 
 
 def backward(loss: Tensor, x: Tensor) -> Tensor:
-    """Gradient of each row's loss in x: (N,) gives (N, ...); (N, C) gives (N, C, ...)."""
-    if loss.ndim == 1:
+    """Gradient of each row's loss in x: (N,) gives (N, ...); (N, C) gives (N, C, ...).
+
+    Raises:
+        NeedsError: the loss does not depend on x by anything that can be differentiated.
+    """
+    if not loss.requires_grad:
+        raise NeedsError(
+            "needs gradients, which the model cuts off (detached, or computed outside of PyTorch)"
+        )
+    if loss.ndim <= 1:
         return torch.autograd.grad(loss.sum(), x)[0]
     last = loss.shape[1] - 1
     each = [

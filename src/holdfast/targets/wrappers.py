@@ -2,15 +2,15 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Generator, Tensor
 
 from holdfast.core.kinds import OutputFilter
 from holdfast.core.run import Run
-from holdfast.core.target import Gradient, Gradients, Scores
+from holdfast.core.target import Gradient, Gradients, Redrawn, Scores
 from holdfast.ops.balls import TINY
 
 NUMBERS_KEPT = 2**24
@@ -62,6 +62,20 @@ class _Memory:
         return result
 
 
+class _Anew(_Memory):
+    """Remembers nothing: every call draws from one stream."""
+
+    def __init__(self, rng: Generator) -> None:
+        super().__init__()
+        self._rng = rng
+
+    def same(
+        self, asked: Tensor, change: Callable[[Tensor, Generator], Tensor], run: Run, name: str
+    ) -> Tensor:
+        """What `change` gives now."""
+        return change(torch.arange(len(asked)), self._rng)
+
+
 @dataclass(frozen=True, eq=False)
 class Defended:
     """A target whose inputs pass through a preprocessor first.
@@ -95,7 +109,20 @@ class Defended:
 
     def gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
         """The target's gradient at the changed inputs, as if they had not been changed."""
-        return self.target.gradient(self._changed(x), loss)
+        return self.behind(self.shield(x), loss)
+
+    def shield(self, x: Tensor) -> Tensor:
+        """The changed inputs, as the model behind sees them."""
+        return self._changed(x)
+
+    def behind(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
+        """The model's own gradient at inputs that are not changed any more."""
+        return self.target.gradient(x, loss)
+
+    def fresh(self, rng: Generator) -> Self:
+        """The same defence without a memory: every pass draws anew from `rng`."""
+        inner = self.target.fresh(rng) if isinstance(self.target, Redrawn) else self.target
+        return replace(self, target=inner, _memory=_Anew(rng))
 
     def _changed(self, x: Tensor) -> Tensor:
         def change(rows: Tensor, rng: Generator) -> Tensor:

@@ -50,7 +50,10 @@ class VirtualAdversarial(EvasionAttack[Gradients]):
             # in double precision: a confident model's rare classes vanish in a single one
             return torch.sum(clean.exp() * (clean - raw.double().log_softmax(1)), 1)
 
-        d = balls.steepest(torch.empty_like(x).normal_(generator=rng), "l2")
+        noise = torch.empty_like(x).normal_(generator=rng)
+        if space.editable is not None:
+            noise = noise * space.editable.to(x.device)
+        d = balls.steepest(noise, "l2")
         for _ in range(self.power_iterations):
             grad = unit * target.gradient(x + self.xi * unit * d, divergence).wrt_input
             # scaled first, as squares of tiny gradients underflow; a flat model keeps its random d

@@ -1,0 +1,1 @@
+"""Slow proofs and measurements; run as scripts from the root of the repository."""

@@ -1,0 +1,74 @@
+"""The boundary attack's geometry and its adaptive steps; what it reaches is in test_decisions.py."""
+
+import pytest
+import torch
+
+from holdfast.core.goal import AwayFrom
+from holdfast.core.space import Budget
+from holdfast.evasion.attacks.boundary import Boundary
+from tests.hunting import hunt_on
+from tests.oracles import two_class
+
+
+def test_a_step_turns_on_the_sphere_and_then_goes_towards_the_input() -> None:
+    target, x = two_class((12,), n=6)
+    hunt = hunt_on(target, x)
+    adv = x + 0.1 * (hunt.adv - x)  # well inside of the box, which does not cut any step
+    turn, pull = torch.linspace(0.1, 0.9, 6), torch.linspace(0.05, 0.5, 6)
+    sphere, point = Boundary().propose(hunt, adv, turn, pull, torch.Generator().manual_seed(0))
+    far = hunt.distance(adv)
+    assert torch.allclose(hunt.distance(sphere), far, rtol=1e-5)
+    assert torch.allclose(hunt.distance(point), (1 - pull) * far, rtol=1e-5)
+    cosine = torch.cosine_similarity(sphere - x, adv - x)
+    assert torch.allclose(cosine, 1 / (1 + turn**2).sqrt(), atol=1e-5)  # eta is orthogonal to u
+    assert torch.allclose(torch.cosine_similarity(point - x, sphere - x), torch.ones(6), atol=1e-5)
+
+
+def test_clamping_counts_as_a_part_of_the_pull() -> None:
+    target, x = two_class((12,), n=6)
+    hunt = hunt_on(target, x)
+    corner = (hunt.adv > 0.5).float()  # every turn from here leaves the box
+    turn, pull = torch.full((6,), 0.5), torch.full((6,), 0.3)
+    rng = torch.Generator().manual_seed(0)
+    sphere, point = Boundary().propose(hunt, corner, turn, pull, rng)
+    far = hunt.distance(corner)
+    assert target.space.contains(sphere).all()
+    assert (hunt.distance(sphere) < 0.99 * far).all()
+    assert (hunt.distance(point) <= 0.7 * far * 1.0001).all() | torch.allclose(point, sphere)
+
+
+@pytest.mark.parametrize(
+    ("won", "factor"),
+    [([1, 1, 1, 0, 0], 1.5), ([1, 0, 0, 1, 0], 1.0), ([0, 0, 0, 0, 0], 1 / 1.5), ([1] * 4, 1.0)],
+)
+def test_steps_grow_and_shrink_by_how_many_of_a_full_window_succeeded(won, factor) -> None:
+    window = torch.full((1, 5), torch.nan)
+    window[0, 5 - len(won) :] = torch.tensor(won, dtype=torch.float32)
+    assert float(Boundary()._factor(window, 0.2, 0.5)) == pytest.approx(factor)
+
+
+def test_every_point_it_shows_reaches_the_goal_and_none_is_farther_than_the_one_before() -> None:
+    target, x = two_class((6,), n=8)
+    goal, budget = AwayFrom(target.answer(x)), Budget("l2", torch.inf)
+    method, rng = (
+        Boundary(150, 0.5, 0.3, check_every=1, turns_kept=6, pulls_kept=6),
+        torch.Generator().manual_seed(0),
+    )
+    _, *shown = [c.x for c in method.run(target, x, goal, budget, rng)]
+    far = torch.stack([target.space.distance(each, x, "l2") for each in shown])
+    assert all((target.answer(each) != goal.labels).all() for each in shown)
+    assert (far.diff(dim=0) <= 1e-6).all()
+    assert (far[-1] < 0.9 * far[0]).float().mean() > 0.7
+
+
+def test_on_a_flat_boundary_small_turns_succeed_half_the_time_so_that_they_grow() -> None:
+    target, x = two_class((6,), n=8)
+    hunt = hunt_on(target, x)
+    adv = hunt.edge.search(x, hunt.adv, hunt.rows, 20)
+    rng = torch.Generator().manual_seed(0)
+    small = torch.full((8,), 0.01)
+    held = []
+    for _ in range(200):
+        sphere, _point = Boundary().propose(hunt, adv, small, small, rng)
+        held.append(hunt.edge.reached(sphere, hunt.rows))
+    assert 0.4 < torch.stack(held).float().mean() < 0.6

@@ -1,0 +1,62 @@
+"""Sign-OPT's slope, from one query per direction; what it reaches is in test_decisions.py."""
+
+import torch
+
+from holdfast.evasion.attacks.sign_opt import SignOPT
+from holdfast.evasion.decisions import Rays
+from tests.hunting import hunt_on, outward
+from tests.oracles import two_class
+
+
+def rays_on(features: int, n: int):
+    target, x = two_class((features,), n=n)
+    hunt = hunt_on(target, x)
+    rays = Rays.first(hunt, 0.2, 0.001, 0, torch.Generator().manual_seed(0))
+    return target, x, hunt, rays
+
+
+def test_the_length_of_a_ray_is_that_of_the_closed_form() -> None:
+    target, x, _, rays = rays_on(6, 12)
+    closed = target.distance(x, "l2") / (rays.theta * outward(target, x)).sum(1)
+    assert torch.allclose(rays.g, closed, rtol=1e-4)
+
+
+def test_the_slope_is_the_projection_of_the_normal_on_the_plane_across_the_ray() -> None:
+    """g = gap / (n theta), so its gradient points along -(n - (n theta) theta)."""
+    target, x, hunt, rays = rays_on(6, 12)
+    slope = SignOPT(directions=400).slope(hunt, rays, torch.Generator().manual_seed(0))
+    normal = outward(target, x)
+    across = normal - (normal * rays.theta).sum(1, keepdim=True) * rays.theta
+    slope = slope - (slope * rays.theta).sum(1, keepdim=True) * rays.theta
+    assert (torch.cosine_similarity(slope, -across) > 0.97).all()
+
+
+def test_a_direction_costs_one_query() -> None:
+    _, _, hunt, rays = rays_on(6, 5)
+    asked, reached = [0], hunt.edge.reached
+
+    def counted(points: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        asked[0] += len(points)
+        return reached(points, rows)
+
+    object.__setattr__(hunt.edge, "reached", counted)
+    SignOPT(directions=37).slope(hunt, rays, torch.Generator().manual_seed(0))
+    assert asked[0] == 5 * 37
+
+
+def test_descent_shortens_every_ray_and_ascent_none() -> None:
+    target, x, hunt, rays = rays_on(6, 12)
+    slope = SignOPT().slope(hunt, rays, torch.Generator().manual_seed(0))
+    down, up = rays.descend(hunt, slope), rays.descend(hunt, -slope)
+    assert (down.g < rays.g).all()
+    assert torch.allclose(up.g, rays.g, rtol=1e-5)  # no step along the wrong sign is ever taken
+    assert (target.answer(down.points(hunt)) != target.answer(x)).all()
+
+
+def test_steps_that_became_tiny_start_anew_and_probe_nearer_by() -> None:
+    _, _, hunt, rays = rays_on(6, 3)
+    stuck = rays.descend(hunt, -SignOPT().slope(hunt, rays, torch.Generator().manual_seed(0)))
+    tiny = stuck.eps < rays.eps
+    assert tiny.any()
+    assert (stuck.alpha[tiny] == 1).all()
+    assert torch.allclose(stuck.eps[tiny], rays.eps[tiny] / 10)
