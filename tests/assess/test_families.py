@@ -9,9 +9,7 @@ from holdfast import catalogue
 from holdfast.assess.plan import load_plan, profiles
 from holdfast.core.method import REGISTRY
 
-FAMILIES = [
-    name for name in profiles() if name not in ("image-classifier", "tabular-classifier")
-]
+FAMILIES = [name for name in profiles() if name not in ("image-classifier", "tabular-classifier")]
 DOCS = Path(__file__).parents[2] / "docs" / "attacks"
 OTHER_MODALITIES = {"evasion/audio_targeted", "evasion/text_hotflip"}
 

@@ -31,7 +31,7 @@ EACH = pytest.mark.parametrize("entry", ATTACKS, ids=lambda e: e.id)
 
 def quick(entry):
     """The method with few steps, so that hundreds of examples stay fast."""
-    small = {"steps": 4, "iterations": 2, "lessons": 5}
+    small = {"steps": 4, "iterations": 2, "queries": 10, "targets": 2, "lessons": 5}
     return entry.cls(**{k: v for k, v in small.items() if k in entry.cls().params})
 
 
@@ -48,7 +48,7 @@ def shape(id_: str) -> tuple[int, ...]:
 
 
 @EACH
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     n=st.integers(0, 5), eps=st.floats(0.001, 0.5), measure=st.sampled_from(["linf", "l2", "l1"])
 )

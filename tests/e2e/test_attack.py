@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from holdfast.cli.app import app
+from holdfast.store.sql import Store
 from tests.e2e.conftest import FACTORY, Command
 from tests.e2e.test_bad_input import nothing_written, wrong
 
@@ -96,3 +97,31 @@ def test_what_cannot_be_is_said_in_one_line(
     given = ("--model", FACTORY, "--weights", str(digits_weights), "--data", "digits")
     wrong(CliRunner().invoke(app, ["attack", *given, "--out", "out", *arguments]), says)
     nothing_written(tmp_path)
+
+
+def test_a_column_that_nobody_can_change_is_not_changed(holdfast: Command, tmp_path: Path) -> None:
+    import pandas as pd
+    import skops.io
+    from sklearn.ensemble import RandomForestClassifier
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"age": rng.integers(18, 80, 300), "score": rng.random(300)})
+    table["risk"] = (table["age"] / 80 + table["score"] > 1.1).astype(int)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    model = RandomForestClassifier(10, random_state=0).fit(table[["age", "score"]], table["risk"])
+    skops.io.dump(model, tmp_path / "m.skops")
+    done = holdfast(
+        "attack", "--model", "m.skops", "--data", "t.csv", "--label", "risk", "--immutable", "age",
+        "--method", "evasion/leaf_tuple", "--rows", "20", "--out", "out",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "robust accuracy" in done.stdout
+    told = json.loads((tmp_path / "out" / "report.json").read_text())
+    kept = told["assessments"][0]["outcomes"][0]["record"]["tensors"]
+    store = Store(tmp_path / ".holdfast")
+    clean, moved = (store.tensor(kept[name]) for name in ("clean", "adversarial"))
+    assert len(clean)
+    assert (clean[:, 0] == moved[:, 0]).all()
+    assert (clean[:, 1] != moved[:, 1]).any()
+    wrong(holdfast("attack", "--model", "m.skops", "--data", "t.csv", "--label", "risk",
+                   "--immutable", "agee", "--method", "evasion/leaf_tuple"), "age")  # fmt: skip

@@ -15,7 +15,8 @@ from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.core.target import Answers, Gradients
 from holdfast.engine.case import Case
-from holdfast.engine.evasion import assess, attack
+from holdfast.engine.curve import assess
+from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.hop_skip_jump import HopSkipJump
 from holdfast.evasion.attacks.pgd import PGD
 from holdfast.ops.rows import take
@@ -74,6 +75,39 @@ def test_under_a_bound_the_first_success_ends_the_search() -> None:
 def test_candidates_outside_of_the_ball_are_not_believed() -> None:
     assert follow((0.9, 1.0), (0.2, 0.0), eps=0.3) == 0.2
     assert follow((float("nan"), 1.0), (0.2, 0.0), eps=0.3) == 0.2
+
+
+@pytest.mark.parametrize("measure", ["linf", "l2", "l1", "l0", "any"])
+@pytest.mark.parametrize("nowhere", [float("nan"), torch.inf])
+def test_an_input_that_is_no_number_is_not_believed_however_change_is_counted(
+    measure, nowhere
+) -> None:
+    """Of NaN scores the first class is the answer, so that class 1 would have been left."""
+    ones, x = AwayFrom(torch.ones(1, dtype=torch.long)), torch.full((1, 1), 0.6)
+    for eps in (1.0, FREE):
+        got = attack(Script(((nowhere, 1.0),)), LINE, x, ones, Budget(measure, eps), Run())
+        assert got.x.item() == pytest.approx(0.6)
+        assert not got.success
+
+
+def test_rows_misread_as_they_are_leave_a_search_for_the_smallest_change_at_once() -> None:
+    x = torch.tensor([[0.45], [0.55], [0.35]])
+
+    @dataclass(frozen=True)
+    class FromHere(Walk):
+        def run(self, target, x, goal, budget, rng):
+            keep = yield Candidate(x, goal.degree(target.answer(x)))
+            yield from Walk.run(self, target, *take(keep, x, goal), budget, rng)
+
+    method = FromHere()
+    goal = AwayFrom(torch.zeros(3, dtype=torch.long))
+    got = attack(method, LINE, x, goal, Budget("linf", FREE), Run())
+    assert method.seen == [2] * 5
+    assert got.distance.tolist() == pytest.approx([0.1, 0.0, 0.2], abs=1e-6)
+    idle = attack(
+        FromHere(), LINE, x[1:2], goal.take(torch.tensor([1])), Budget("linf", FREE), Run()
+    )
+    assert idle.forwards == 1
 
 
 def test_a_lying_attack_is_caught() -> None:

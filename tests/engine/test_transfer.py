@@ -12,7 +12,8 @@ from holdfast.core.record import ThreatModel
 from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.engine.case import Case
-from holdfast.engine.evasion import assess, attack
+from holdfast.engine.curve import assess
+from holdfast.engine.evasion import attack
 from holdfast.engine.transfer import Surrogates, prepared
 from holdfast.evasion.attacks.ensemble_transfer import EnsembleTransfer
 from holdfast.evasion.attacks.pgd import PGD

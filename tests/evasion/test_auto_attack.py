@@ -7,13 +7,15 @@ import torch
 from torch import nn
 
 from holdfast.core.goal import AwayFrom
+from holdfast.core.kinds import Candidate
 from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.core.target import Gradient
 from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.auto_attack import AutoAttack
-from holdfast.evasion.redraw import Redrawn
+from holdfast.evasion.redraw import Expected, MeanGradient
 from holdfast.targets.torch import TorchClassifier
+from holdfast.targets.wrappers import Defended
 from tests import oracles
 from tests.toys import LinearTarget
 
@@ -74,13 +76,16 @@ def test_any_number_of_classes(classes) -> None:
 
 
 def test_a_single_logit_is_two_classes() -> None:
-    module = nn.Linear(6, 1)
+    module, rng = nn.Linear(6, 1), torch.Generator().manual_seed(0)
+    nn.init.normal_(module.weight, generator=rng)
+    nn.init.zeros_(module.bias)
     target = TorchClassifier(module)
-    x = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    x = 0.3 + 0.4 * torch.rand(5, 6, generator=rng)
     raw = target.scores(x)
     far = (raw[:, 1] - raw[:, 0]).abs() / module.weight.abs().sum()
     goal = AwayFrom(target.answer(x))
-    room = far.detach() * 1.05 < 0.2  # the box does not bind so near
+    room = far.detach() * 1.05 < 0.3  # the box does not bind so near
+    assert room.sum() >= 3
     got = attack(QUICK, target, x, goal, Budget("linf", far.detach() * 1.05), Run())
     assert got.success[room].all()
     assert not attack(
@@ -127,6 +132,31 @@ def test_draws_are_averaged_in_one_batch() -> None:
 
     x = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
     goal = AwayFrom(linear.answer(x))
-    mean = Redrawn(Coin(), 2).gradient(x, goal.loss)
+    mean = MeanGradient(linear, Expected(Coin(), 2)).gradient(x, goal.loss)
     assert torch.allclose(mean.wrt_input, 2 * linear.gradient(x, goal.loss).wrt_input, atol=1e-6)
     assert torch.allclose(mean.raw, linear.scores(x), atol=1e-6)
+
+
+def test_a_defence_that_remembers_its_draws_is_averaged_over_new_ones(monkeypatch) -> None:
+    """Repeats of an input would else meet one draw, and their mean be no mean at all."""
+    inner, x = oracles.problem()
+    goal, seen = AwayFrom(inner.answer(x)), []
+
+    class Doubling:
+        def apply(self, x, rng):
+            return torch.where(torch.rand(len(x), 1, generator=rng) < 0.5, x, 2 * x)
+
+    class Look:
+        def run(self, target, x, goal, budget, rng):
+            seen.append(target.gradient(x, lambda raw: raw.square().sum(1)).wrt_input)
+            yield Candidate(x, goal.degree(target.answer(x)))
+
+    monkeypatch.setattr(AutoAttack, "parts", lambda self, measure: (("look", Look()),))
+    target = Defended(inner, Doubling())
+    attack(
+        AutoAttack("rand", draws=400), target, x, goal, Budget("linf", 0.1), Run(batch_size=len(x))
+    )
+    one, two = (inner.gradient(s * x, lambda raw: raw.square().sum(1)).wrt_input for s in (1, 2))
+    # heads are within 4 standard errors of one half
+    slack = 4 * 0.5 / 400**0.5 * (one - two).abs()
+    assert ((seen[0] - (one + two) / 2).abs() <= slack + 1e-4).all()

@@ -10,8 +10,9 @@ from holdfast.core.goal import AwayFrom
 from holdfast.core.run import Run
 from holdfast.core.space import Budget
 from holdfast.engine.evasion import attack
-from holdfast.evasion.attacks.eot import EOT, Expected
+from holdfast.evasion.attacks.eot import EOT
 from holdfast.evasion.attacks.pgd import PGD
+from holdfast.evasion.redraw import Expected
 from holdfast.targets.torch import TorchClassifier
 from holdfast.targets.wrappers import Defended
 from tests.oracles import check_fixed, check_masked, check_targeted, problem, two_class

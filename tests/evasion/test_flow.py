@@ -11,7 +11,8 @@ from holdfast.core.record import ThreatModel
 from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.engine.case import Case
-from holdfast.engine.evasion import assess, attack
+from holdfast.engine.curve import assess
+from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.flow import Flow, uphill
 from holdfast.ops.transforms import flowed
 from tests.toys import LinearTarget

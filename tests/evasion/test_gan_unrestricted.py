@@ -12,7 +12,8 @@ from holdfast.core.record import ThreatModel
 from holdfast.core.run import Run
 from holdfast.core.space import Budget
 from holdfast.engine.case import Case
-from holdfast.engine.evasion import assess, attack
+from holdfast.engine.curve import assess
+from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.gan_unrestricted import GANUnrestricted
 from holdfast.ops.generators import conditional
 from tests.toys import LinearTarget

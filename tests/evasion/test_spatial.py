@@ -10,7 +10,8 @@ from holdfast.core.record import ThreatModel
 from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.engine.case import Case
-from holdfast.engine.evasion import assess, attack
+from holdfast.engine.curve import assess
+from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.spatial import Spatial
 from holdfast.targets.torch import TorchClassifier
 from tests.toys import LinearTarget

@@ -18,7 +18,8 @@ from holdfast.core.record import ThreatModel
 from holdfast.core.run import Run
 from holdfast.core.space import Budget
 from holdfast.engine.case import Case
-from holdfast.engine.evasion import assess, attack
+from holdfast.engine.curve import assess
+from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.audio_targeted import AudioTargeted
 from holdfast.evasion.attacks.pgd import PGD
 from holdfast.evasion.attacks.text_hotflip import HotFlip

@@ -18,7 +18,8 @@ from holdfast.core.space import Budget, Waveform
 from holdfast.core.target import Gradients
 from holdfast.data.speech import Recordings, fsdd, strings
 from holdfast.engine.case import Case
-from holdfast.engine.evasion import assess, attack
+from holdfast.engine.curve import assess
+from holdfast.engine.evasion import attack
 from holdfast.engine.sequence import random_transcripts, symbol_errors, write
 from holdfast.evasion.attacks.audio_targeted import AudioTargeted
 from holdfast.ops import ctc, mel

@@ -14,7 +14,8 @@ from holdfast.core.space import Budget, Words
 from holdfast.core.target import WordGradients
 from holdfast.data import text
 from holdfast.engine.case import Case
-from holdfast.engine.evasion import assess, attack
+from holdfast.engine.curve import assess
+from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.text_hotflip import HotFlip
 from holdfast.ops.rows import Ragged, ragged
 from holdfast.targets.words import WordClassifier

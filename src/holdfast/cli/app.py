@@ -116,6 +116,15 @@ def attack(  # noqa: PLR0913
     target_class: Annotated[
         int | None, typer.Option(help="index of the class inputs are to be answered as", min=0)
     ] = None,
+    immutable: Annotated[
+        list[str] | None, typer.Option(help="column that nobody can change; may be repeated")
+    ] = None,
+    rise: Annotated[
+        list[str] | None, typer.Option(help="column that may only rise; may be repeated")
+    ] = None,
+    fall: Annotated[
+        list[str] | None, typer.Option(help="column that may only fall; may be repeated")
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(help=".npy of one input's shape: not zero where change is allowed"),
@@ -131,7 +140,8 @@ def attack(  # noqa: PLR0913
     """Attack a model with one method or a family; prints what stands and writes the report."""
     from holdfast.cli.attacking import Options, run
 
-    source = Source(model, data, weights, label, (), trust)
+    rules = (tuple(immutable or ()), tuple(rise or ()), tuple(fall or ()))
+    source = Source(model, data, weights, label, (), trust, *rules)
     given = Options(norm, tuple(eps or ()), rows, queries, target_class, mask)
     run(source, tuple(method or ()), profile, tuple(set_ or ()), given, out, seed)
 

@@ -23,12 +23,16 @@ from holdfast.core.errors import InputError
 from holdfast.core.policy import Tier
 from holdfast.core.recipe import TorchRecipe
 from holdfast.core.record import Status
+from holdfast.report import words
 from holdfast.review.policy import Policy, decide, load_policy
 from holdfast.runtime import local
 from holdfast.store.sql import Store
 
 PARTIAL = Path(".holdfast") / "partial"
 """Where unfinished checks keep what they have, in a folder named by each one's key."""
+
+UNJUDGED = Tier(words.UNJUDGED, (), ())
+"""The tier of runs of `attack`, which are held against no limit."""
 
 
 def run(source: Source, profile: str, settings: Sequence[str], folder: Path, seed: int) -> None:

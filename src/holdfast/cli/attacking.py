@@ -13,14 +13,13 @@ import torch
 from holdfast import catalogue
 from holdfast.assess.execute import Opened, masked
 from holdfast.assess.plan import Check, Plan, load_plan
-from holdfast.cli.assessing import assess, write_report
-from holdfast.cli.console import attack_table, log, out
+from holdfast.cli.assessing import UNJUDGED, assess, write_report
+from holdfast.cli.console import attack_notes, attack_tables, log, out
 from holdfast.cli.opening import Source, open_source
 from holdfast.core import yamlfile
 from holdfast.core.errors import InputError, NotApplicable
 from holdfast.core.kinds import EvasionAttack, UniversalAttack
 from holdfast.core.method import Method
-from holdfast.core.policy import Tier
 from holdfast.core.record import Status
 from holdfast.core.space import Box
 from holdfast.engine.ledger import Ledger, view
@@ -31,7 +30,6 @@ USUAL = {
     "l0": (1.0, 3.0, 10.0, 30.0), "words": (0.1, 0.2), "any": (),
 }  # fmt: skip
 """Budgets of the security curve where none are given."""
-UNJUDGED = Tier("unjudged", (), ())
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,11 @@ def run(
         assessment = assess(source, opened, plan, UNJUDGED, seed, store, "Attack")
         number = store.add_assessment(assessment)
         write_report([assessment], store, folder)
-    out.print(attack_table(assessment))
+    for each in attack_tables(assessment):
+        out.print(each)
+        out.print()
+    for line in attack_notes(assessment):
+        out.print(line)
     out.print(f"\nassessment {number}; report: [bold]{folder / 'report.html'}[/]")
     ends = {outcome.status for outcome in assessment.outcomes}
     if Status.ERROR in ends or ends == {Status.NOT_APPLICABLE}:
@@ -113,11 +115,13 @@ def _single(name: str, settings: Sequence[str], options: Options, *, alone: bool
     check = Check(id=name, method=name, params=params)
     kind = _attack(check)
     measures = kind.measures if isinstance(kind, EvasionAttack) else ("any",)
+    if measures == ("any",) and (options.norm or (options.eps and alone)):
+        given = options.norm or ", ".join(options.eps)
+        own = f"{name} bounds its change by its own settings: see `holdfast show {name}` and use --set"
+        raise InputError("the norm" if options.norm else "eps", got=given, fix=own)
     norm = options.norm or measures[0]
-    if norm not in measures and isinstance(kind, EvasionAttack):
-        own = "bounds its change by its own settings" if measures == ("any",) else "takes"
-        takes = "" if measures == ("any",) else f" {', '.join(measures)}"
-        raise InputError("the norm", got=norm, fix=f"{name} {own}{takes}")
+    if norm not in measures:
+        raise InputError("the norm", got=norm, fix=f"{name} takes {', '.join(measures)}")
     laid = _laid_over(check.model_copy(update={"measure": norm, "eps": USUAL[norm]}), options)
     return cast(Check, laid)
 
@@ -164,7 +168,9 @@ def _possible(check: Check, opened: Opened, *, strict: bool) -> None:
         fix = f"give an index from 0 to {classes - 1}"
         raise InputError("the wanted class", got=check.wanted, fix=fix)
     try:
-        masked(opened.target, check.mask, opened.test)
+        target = masked(opened.target, check.mask, opened.test)
+        if check.mask and not _editable(target):
+            raise InputError("the mask allows no change", got=check.mask, fix="set features to 1")
         if strict:
             view(check.build(), opened.target, Ledger())
     except NotApplicable as reason:
@@ -185,6 +191,13 @@ def _possible(check: Check, opened: Opened, *, strict: bool) -> None:
             f"no valid input is that far away in {check.measure}", got=f"eps={max(check.eps):g}",
             fix=f"give at most {most:g}",
         )  # fmt: skip
+
+
+def _editable(target: object) -> bool:
+    """Whether the mask leaves anything to change."""
+    space = getattr(target, "space", None)
+    editable = space.editable if isinstance(space, Box) else None
+    return editable is None or bool(editable.any())
 
 
 def number(text: str) -> float:

@@ -64,47 +64,91 @@ def outcome_table(assessment: Assessment) -> Table:
     return table
 
 
-def attack_table(assessment: Assessment) -> Table:
-    """One line per attack and budget: what stands, what stood under the control, and the cost."""
-    table = Table(title=f"{assessment.subject.model}", title_justify="left", box=None)
-    columns = ("attack", "at", "what stands", "control", "passes per row")
-    for name in columns:
-        table.add_column(name, style="bold" if name == "attack" else "", overflow="fold")
+def attack_tables(assessment: Assessment) -> Iterator[Table]:
+    """One line per attack and budget: what stands, the control beside it, n and the cost.
+
+    Rates of different things stand in tables of their own.
+    """
+    from holdfast.report.words import budget, results
+
+    tables: dict[str, Table] = {}
     for outcome in assessment.outcomes:
         record = outcome.record
         if record is None:
-            table.add_row(outcome.check, "", f"{MARKS[outcome.status]}: {_escape(outcome.reason)}")
             continue
-        parts = [m for m in record.measurements if m.name in STANDING]
-        for i, told in enumerate(parts or record.measurements[:2]):
-            beside = [m for m in record.measurements if m.name in CONTROLS and m.part == told.part]
-            cost = f"{record.forwards:.0f} + {record.backwards:.0f}"
+        shown = ""
+        for told, beside in results(record):
+            table = tables.setdefault(told.name, _of_attacks(told.name))
+            first = shown != told.name
+            shown = told.name
             table.add_row(
-                outcome.check if i == 0 else "",
-                f"{record.threat.measure or ''} {told.part.removeprefix('eps=')}".strip(),
-                f"{told.name} {interval(told)}",
-                interval(beside[0]) if beside else "",
-                cost if i == 0 else "",
+                outcome.check if first else "",
+                budget(record, told) or "own settings",
+                f"{told.value:.3f}{ends(told)}",
+                f"{beside.value:.3f}" if beside else "",
+                str(told.n),
+                f"{record.forwards:.0f}+{record.backwards:.0f}" if first else "",
             )
-        distance = record.find("median distance", "")
+        distance = next((m for m in record.measurements if m.name == "median distance"), None)
         if distance is not None:
-            table.add_row("", "", f"median distance {interval(distance)} (quartiles)")
-    table.caption = "passes per row: forward + backward, over all budgets; intervals of 95 %"
+            said = f"{distance.value:.3g}{ends(distance, '.3g')}"
+            tables[shown].add_row("", "median", said, "", str(distance.n), "")
+    yield from tables.values()
+
+
+def _of_attacks(name: str) -> Table:
+    """An empty table of what `name` measures."""
+    table = Table(
+        title=name + OF_WHAT.get(name, ""),
+        title_justify="left",
+        title_style="",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("attack", style="bold", overflow="fold")
+    for heading in ("at", "value", "control", "n", "passes"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "at" else "right")
     return table
 
 
-STANDING = ("robust accuracy", "rows not moved to the class", "attack success")
-CONTROLS = (
-    "accuracy under random noise", "accuracy under one try",
-    "rows not moved to the class by random noise", "rows not moved to the class by one try",
-    "success of a random patch",
-)  # fmt: skip
+def attack_notes(assessment: Assessment) -> Iterator[str]:
+    """How to read the tables, what could not be run, and the limits of what could."""
+    if any(outcome.record for outcome in assessment.outcomes):
+        yield (
+            "[dim]\\[95 % interval], of a median distance \\[quartiles]; control: random noise of that "
+            "size, random content or one try; passes: forward+backward per attacked row[/]"
+        )
+    for outcome in assessment.outcomes:
+        record = outcome.record
+        if record is None:
+            yield f"{MARKS[outcome.status]}: {outcome.check}: {_escape(outcome.reason)}"
+            continue
+        notes = list(record.notes)
+        blind = record.threat.knowledge == "Gradients" and not record.backwards and record.rows
+        if blind and record.threat.queries is not None:
+            said = f"{record.threat.queries} queries per row paid for no gradient, so nothing was tried"
+            notes.append(f"{said}; give more")
+        for note in notes:
+            yield f"[yellow]note[/]: {outcome.check}: {_escape(note)}"
+
+
+OF_WHAT = {
+    "robust accuracy": ", of all rows",
+    "rows not moved to the class": ", of other classes' rows",
+    "attack success": ", of rows answered rightly; low is good",
+}
 
 
 def interval(told: Measurement) -> str:
     """0.56 [0.50, 0.61], n = 300."""
-    ends = "" if told.low is None or told.high is None else f" \\[{told.low:.2f}, {told.high:.2f}]"
-    return f"{told.value:.3g}{ends}, n = {told.n}"
+    return f"{told.value:.3g}{ends(told)}, n = {told.n}"
+
+
+def ends(told: Measurement, form: str = ".2f") -> str:
+    """Its interval, escaped; empty where it is unknown."""
+    if told.low is None or told.high is None:
+        return ""
+    return f" \\[{told.low:{form}}, {told.high:{form}}]"
 
 
 def verdict_lines(assessment: Assessment) -> Iterator[str]:

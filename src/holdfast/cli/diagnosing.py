@@ -45,12 +45,12 @@ def run(source: Source, norm: str, eps: str, rows: int, seed: int) -> int:
                 "this model cannot be diagnosed", got=reason, fix="give more rows, or another norm"
             ) from reason
     out.print(_table(found))
-    out.print(f"\nplain PGD leaves {interval(found.plain)}")
-    out.print(f"{found.chosen} leaves {interval(found.adaptive)}")
+    out.print(f"\nrobust accuracy: {interval(found.plain)} under plain PGD")
+    out.print(f"robust accuracy: {interval(found.adaptive)} under the strongest: {found.chosen}")
     if found.masked:
         out.print("[bold red]MASKED[/]  believe the second figure: " + ", ".join(found.flags))
     else:
-        out.print("[bold green]NOT MASKED[/]  no symptom is beyond chance")
+        out.print("[bold green]NOT MASKED[/]  no symptom is beyond chance; quote the lower figure")
     return int(found.masked)
 
 

@@ -1,4 +1,4 @@
-"""`list` and `show`: the catalogue on the terminal, read from files without importing methods."""
+"""`list` and `show`: the catalogue on the terminal; only `show` imports the method that it shows."""
 
 import re
 
@@ -32,9 +32,11 @@ def show_method(id_: str) -> None:
     """All that the catalogue knows of one method."""
     found = catalogue.listing(id_)
     out.print(f"[bold]{found.title}[/]  {found.id}")
-    out.print(
-        f"{kind_words(found.kind)}; needs {found.needs}; {found.where} of {paper(found.cites)}"
-    )
+    out.print(f"{kind_words(found.kind)}; needs {found.needs}")
+    out.print(f"{paper(found.cites)}: {found.where}")
+    if norms := getattr(catalogue.load(id_), "measures", ()):
+        said = "bounded by its own settings" if norms == ("any",) else f"in {', '.join(norms)}"
+        out.print(f"change of inputs: {said}")
     if found.extra:
         out.print(f"needs: pip install 'holdfast\\[{found.extra}]'")
     if found.text:

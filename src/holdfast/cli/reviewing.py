@@ -2,19 +2,30 @@
 
 from pathlib import Path
 
-from holdfast.cli.assessing import with_verdict, write_report
+from holdfast.cli.assessing import UNJUDGED, with_verdict, write_report
 from holdfast.cli.console import out, verdict_lines
+from holdfast.core.errors import InputError
 from holdfast.core.policy import Decision
 from holdfast.review.policy import load_policy
 from holdfast.store.sql import Store
 
 
 def run(number: int | None, policy: str, tier: str, folder: Path | None) -> int:
-    """The verb `review`: 0 when the model may go live, 1 when not."""
+    """The verb `review`: 0 when the model may go live, 1 when not.
+
+    Raises:
+        InputError: there is nothing to judge, or it is a run of `attack` that nobody asked for.
+    """
     chosen = load_policy(policy)
     chosen.tier(tier)
     with Store.default() as store:
-        judged = with_verdict(store.assessment(number), chosen, tier)
+        stored = store.assessment(number)
+        if number is None and stored.tier == UNJUDGED.name:
+            raise InputError(
+                "the newest in the store is no assessment", got="a run of `holdfast attack`",
+                fix="give the number of an assessment, or run `holdfast assess`",
+            )  # fmt: skip
+        judged = with_verdict(stored, chosen, tier)
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
             write_report([judged], store, folder)

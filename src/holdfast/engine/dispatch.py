@@ -12,7 +12,7 @@ from holdfast.engine.case import Case, Evidence
 Runner = Callable[[Any, Case, Run], Evidence]
 
 _RUNNERS: dict[type[Method], str] = {
-    kinds.EvasionAttack: "evasion",
+    kinds.EvasionAttack: "curve",
     kinds.UniversalAttack: "universal",
     kinds.PoisoningAttack: "poisoning",
     kinds.BackdoorAttack: "backdoor",

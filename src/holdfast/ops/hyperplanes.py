@@ -8,6 +8,8 @@ from torch import Tensor
 from holdfast.ops.balls import TINY
 
 _Norm = Literal["linf", "l2", "l1", "l0"]
+_FAR = 1e12
+"""Taken for infinite bounds."""
 
 
 def step_to(w: Tensor, gap: Tensor, low: Tensor, high: Tensor, norm: _Norm) -> Tensor:
@@ -33,7 +35,8 @@ def step_to(w: Tensor, gap: Tensor, low: Tensor, high: Tensor, norm: _Norm) -> T
     weight = flat.abs()
     way = flat.sign() * torch.where(gap < 0, -1.0, 1.0).to(flat.dtype).unsqueeze(1)
     reach = torch.where(way > 0, high.expand_as(w).flatten(1), -low.expand_as(w).flatten(1))
-    reach = reach.masked_fill(weight == 0, 0)
+    # without bounds as far as sums of such numbers go, or infinity less infinity would be NaN
+    reach = reach.clamp(max=_FAR).masked_fill(weight == 0, 0)
     sparse = norm in ("l1", "l0")
     moved = (_greedy if sparse else _level)(weight, reach, want, norm)
     return (way * moved).view_as(w)

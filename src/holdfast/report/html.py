@@ -61,6 +61,8 @@ def excerpt(record: Record) -> str:
         lines.append(f"  eps: [{', '.join(f'{eps:g}' for eps in record.threat.eps)}]")
     if record.threat.queries is not None:
         lines.append(f"  queries: {record.threat.queries}")
+    if record.threat.wanted is not None:
+        lines.append(f"  wanted: {record.threat.wanted}")
     if record.given:
         lines.append("  params:")
         lines += [

@@ -7,10 +7,28 @@ from torch import Tensor
 
 from holdfast.core.assessment import Assessment
 from holdfast.core.policy import Decision, Reason
-from holdfast.core.record import Finding, Outcome, Property, Severity, Stage, Status
+from holdfast.core.record import (
+    Finding,
+    Measurement,
+    Outcome,
+    Property,
+    Severity,
+    Stage,
+    Status,
+)
 from holdfast.report.figures.choose import pictures
 from holdfast.report.figures.svg import Picture
-from holdfast.report.words import FAMILIES, PROPERTY_TEXT, count, family, properties, stages, worst
+from holdfast.report.words import (
+    FAMILIES,
+    PROPERTY_TEXT,
+    UNJUDGED,
+    count,
+    family,
+    properties,
+    results,
+    stages,
+    worst,
+)
 
 
 @dataclass(frozen=True)
@@ -119,16 +137,33 @@ class Model:
         return self.assessment.verdict.decision.value if self.assessment.verdict else "none"
 
     @property
+    def unjudged(self) -> bool:
+        """Whether nothing was held against a limit, as in a run of single attacks."""
+        return self.assessment.verdict is None and self.assessment.tier == UNJUDGED
+
+    @property
+    def results(self) -> tuple[tuple[Check, Measurement, Measurement | None], ...]:
+        """What each attack left at each budget, beside its control."""
+        return tuple(
+            (check, told, beside)
+            for check in self.checks
+            if check.outcome.record
+            for told, beside in results(check.outcome.record)
+        )
+
+    @property
     def answer(self) -> str:
         """The verdict as an answer to 'may it go live?'."""
         if self.assessment.verdict is None:
-            return "Not reviewed"
+            return "Measured, not judged" if self.unjudged else "Not reviewed"
         return "Blocked" if self.assessment.verdict.decision is Decision.BLOCK else "Allowed"
 
     @property
     def headline(self) -> str:
         """The verdict's main reason in one or two sentences."""
         said = f"{self.tally.failed} of {count(self.tally.run, 'check')} failed"
+        if self.unjudged:
+            said = f"{count(self.tally.run, 'check')} ran"
         if self.tally.failed and self.answer == "Allowed":
             said += ", by no more than this tier allows"
         missing = [

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +12,7 @@ from holdfast.core.record import (
     Measurement,
     Outcome,
     Property,
+    Record,
     Severity,
     Stage,
     ThreatModel,
@@ -21,6 +22,8 @@ from holdfast.ops.stats import clopper_pearson
 THIN = "\u202f"
 """Narrow space that does not break, between a number and its unit."""
 
+UNJUDGED = "unjudged"
+"""The tier of runs that are held against no limit."""
 FAMILIES: Mapping[str, tuple[str, Property, Stage]] = {
     "evasion": ("Changed inputs", Property.ROBUSTNESS, Stage.TRAINING),
     "poisoning": ("Changed training data", Property.INTEGRITY, Stage.DATA),
@@ -63,6 +66,25 @@ ACCESS: Mapping[str, str] = {
     "WordGradients": "sees gradients of candidate words (white box)",
     "SharedGradients": "sees the updates that a training client shares",
 }
+TERMS: Mapping[str, str] = {
+    "success kept in 8 bits": "of the inputs that misled the model, how many still do once stored as "
+    "8-bit pixels",
+    "median distance": "the change that half of the misled inputs need at most; beside it stand the "
+    "quartiles, and inputs that were never misled are left out",
+    "attack success, digital": "pasted as it is, without a change of place, angle, scale or light",
+    "accuracy under one try": "the control: the attack's own first try, before it could learn anything",
+    "fooling rate": "answers that changed, whether they were right before or not",
+    "success of a plain crop": "the control: a piece of an input of the wanted class, put at the same "
+    "place",
+    "broken": "of the inputs that still stood when this stage of the attack began",
+    "passes per row": "forward and backward passes of this stage, averaged over all attacked inputs",
+}
+"""What measurements mean whose names do not say it all."""
+STANDING = ("robust accuracy", "rows not moved to the class", "attack success")
+_BESIDE = re.compile(
+    r"(accuracy under|rows not moved to the class by) (random noise|one try)|success of a random .*"
+)
+
 MEASURES: Mapping[str, str] = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 _MONTHS = [
@@ -173,7 +195,8 @@ def interval(measurement: Measurement) -> str:
         return "exact"
     if is_share(measurement):
         return f"{100 * low:.1f} to {100 * high:.1f}{THIN}%"
-    return f"{plain(low)} to {plain(high)}"
+    said = f"{plain(low)} to {plain(high)}"
+    return f"{said} (quartiles)" if measurement.part == "quartiles" else said
 
 
 def rising_is_good(kind: str, name: str) -> bool | None:
@@ -194,6 +217,27 @@ def rising_is_good(kind: str, name: str) -> bool | None:
     return True if _GOOD.search(name) else None
 
 
+def results(record: Record) -> list[tuple[Measurement, Measurement | None]]:
+    """What an attack left at each budget, each beside its control.
+
+    The first two measurements of a record that says neither.
+    """
+    told = [m for m in record.measurements if m.name in STANDING]
+    beside = {m.part: m for m in reversed(record.measurements) if _BESIDE.fullmatch(m.name)}
+    return [(m, beside.get(m.part)) for m in told or record.measurements[:2]]
+
+
+def budget(record: Record, told: Measurement) -> str:
+    """`linf 0.1`, or what else tells this measurement from its neighbours."""
+    return f"{record.threat.measure or ''} {told.part.removeprefix('eps=')}".strip()
+
+
+def explained(measurements: Sequence[Measurement]) -> list[tuple[str, str]]:
+    """The terms among the names of these measurements, with what they mean."""
+    names = {m.name for m in measurements}
+    return [(name, text) for name, text in TERMS.items() if name in names]
+
+
 def threat(model: ThreatModel) -> str:
     """The supposed attacker in one sentence."""
     said = [ACCESS.get(model.knowledge, model.knowledge)]
@@ -203,7 +247,9 @@ def threat(model: ThreatModel) -> str:
         said.append(f"may change inputs{size} ({MEASURES.get(model.measure, model.measure)})")
     if model.queries is not None:
         said.append(f"may ask {model.queries:,} times per input".replace(",", THIN))
-    if model.targeted:
+    if model.wanted is not None:
+        said.append(f"wants the answer {model.wanted}")
+    elif model.targeted:
         said.append("wants one chosen answer")
     if model.background:
         said.append(model.background)

@@ -14,7 +14,7 @@ from holdfast.core.target import Gradients
 from holdfast.evasion.attacks.auto_pgd import AutoPGD
 from holdfast.evasion.attacks.fab import FAB
 from holdfast.evasion.attacks.square import Square
-from holdfast.evasion.redraw import Redrawn
+from holdfast.evasion.redraw import Expected, MeanGradient
 from holdfast.evasion.stages import follow
 
 
@@ -46,7 +46,7 @@ class AutoAttack(EvasionAttack[Gradients]):
     ) -> Search:
         rows = torch.arange(len(x), device=x.device)
         if self.version == "rand":
-            target = Redrawn(target, self.draws)
+            target = MeanGradient(target, Expected.of(target, x, self.draws, rng))
         for name, part in self.parts(budget.measure):
             if len(rows):
                 search = part.run(target, x[rows], goal.take(rows), budget.take(rows), rng)

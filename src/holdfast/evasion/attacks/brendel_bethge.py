@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from holdfast.core.errors import NotApplicable
 from holdfast.core.goal import AwayFrom, Goal, of_classes
 from holdfast.core.kinds import Candidate, EvasionAttack, Search
 from holdfast.core.method import hyper, method
@@ -76,6 +77,10 @@ class BrendelBethge(EvasionAttack[Gradients]):
     ) -> Walk[Candidate, Tensor | None, tuple[Tensor, AwayFrom, Budget, Tensor]]:
         """Changes to points near the boundary; none where no random input was misread."""
         box = of_box(target.space)
+        if not all(bool(room.isfinite().all()) for room in box.reach(x)):
+            raise NotApplicable(
+                "needs inputs with bounds, between which it draws its first guesses"
+            )
         raw = target.scores(x)
         clean, over, delta = aim.margin(raw), aim.margin(raw), torch.zeros_like(x)
         keep = yield Candidate(x, aim.degree(target.decode(raw)))

@@ -1,6 +1,5 @@
 """Expectation over transformation (Athalye, Engstrom, Ilyas and Kwok 2018)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -10,62 +9,10 @@ from torch import Generator, Tensor
 from holdfast.core.goal import Goal
 from holdfast.core.kinds import EvasionAttack, Search
 from holdfast.core.method import hyper, method
-from holdfast.core.space import Budget, Normed
-from holdfast.core.target import Gradient, Gradients, Redrawn
+from holdfast.core.space import Budget
+from holdfast.core.target import Gradients
 from holdfast.evasion.attacks.pgd import PGD
-
-
-@dataclass(frozen=True, eq=False)
-class Expected:
-    """A random target as the mean of `samples` draws: gradients (N, ...), scores (N, samples, K).
-
-    Attributes:
-        target: draws anew in every pass, for every row or for a whole batch.
-        samples: draws per input.
-        together: whether repeats of an input in one batch are drawn apart, so that one pass does.
-    """
-
-    target: Gradients
-    samples: int
-    together: bool = True
-
-    @property
-    def space(self) -> Normed:
-        """Valid inputs are those of the target."""
-        return self.target.space
-
-    def scores(self, x: Tensor) -> Tensor:
-        """(N, samples, K), one draw each."""
-        if self.together:
-            raw = self.target.scores(x.repeat_interleave(self.samples, 0))
-            return raw.view(len(x), self.samples, *raw.shape[1:])
-        return torch.stack([self.target.scores(x) for _ in range(self.samples)], 1)
-
-    def decode(self, raw: Tensor) -> Tensor:
-        """(N, samples) answers."""
-        out = self.target.decode(raw.flatten(0, 1))
-        return out.view(*raw.shape[:2], *out.shape[1:])
-
-    def answer(self, x: Tensor) -> Tensor:
-        """(N, samples) answers."""
-        return self.decode(self.scores(x))
-
-    def gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Gradient:
-        """Mean of the draws' gradients, and every draw's scores."""
-        if not self.together:
-            each = [self.target.gradient(x, loss) for _ in range(self.samples)]
-            mean = torch.stack([one.wrt_input for one in each]).mean(0)
-            return Gradient(mean, torch.stack([one.raw for one in each], 1))
-        shape = (len(x), self.samples)
-
-        def of_draws(raw: Tensor) -> Tensor:
-            # the goal knows N rows, so it is asked once for every draw of all of them
-            return torch.stack(
-                [loss(one) for one in raw.unflatten(0, shape).unbind(1)], 1
-            ).flatten()
-
-        got = self.target.gradient(x.repeat_interleave(self.samples, 0), of_draws)
-        return Gradient(got.wrt_input.unflatten(0, shape).mean(1), got.raw.unflatten(0, shape))
+from holdfast.evasion.redraw import Expected
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +68,6 @@ class EOT(EvasionAttack[Gradients]):
     def run(
         self, target: Gradients, x: Tensor, goal: Goal, budget: Budget, rng: Generator
     ) -> Search:
-        source = target.fresh(rng) if isinstance(target, Redrawn) else target
-        probe = source.scores(x[:1].repeat_interleave(self.samples, 0))
-        apart = not torch.allclose(probe, probe[:1].expand_as(probe), rtol=1e-4, atol=1e-5)
+        expected = Expected.of(target, x, self.samples, rng)
         pgd = PGD(self.steps, self.step_size, self.random_start)
-        expected = Expected(source, self.samples, together=apart or self.samples == 1)
         yield from pgd.run(expected, x, MostDraws(goal), budget, rng)

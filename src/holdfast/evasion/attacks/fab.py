@@ -56,7 +56,7 @@ class FAB(EvasionAttack[Gradients]):
         aim, box = of_classes(goal), of_box(target.space)
         norm: _Norm = budget.norm  # type: ignore[assignment]  # one of `measures`
         least = torch.full_like(x.flatten(1).sum(1), torch.inf)
-        best, clean, over = torch.zeros_like(x), least, least
+        best, clean, over = torch.zeros_like(x), least, torch.zeros_like(least)
         order: Tensor | None = None
         turns = 1 if isinstance(aim, ToClass) else max(1, self.targets)
         for run in range(turns * self.restarts):

@@ -107,7 +107,7 @@ def _objective(
         return raw.logsumexp(1) - others.logsumexp(1)
 
     def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        r = torch.as_tensor(flat, dtype=x.dtype, device=x.device).view_as(x)
+        r = torch.tensor(flat, dtype=x.dtype, device=x.device).view_as(x)
         adv = box.within(x + box.scaled(r), x)
         found = target.gradient(adv, loss_f)
         if bool(goal.margin(found.raw) > 0):

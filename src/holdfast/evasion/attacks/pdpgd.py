@@ -24,7 +24,7 @@ from holdfast.ops.rows import take
 class PDPGD(EvasionAttack[Gradients]):
     r"""Primal-dual proximal gradient descent.
 
-    min over delta, max over lambda: lambda_0 |delta|_p + lambda_1 softplus( max(-m(x + delta), 0) )
+    min over delta, max over lambda: lambda_0 |delta|_p + lambda_1 softplus( -m(x + delta) )
 
     with the margin m. The second term descends by an Adam step of size eta_t, the first by its
     proximal operator in Adam's metric (a few inner steps). The dual variable log(lambda_1 /
@@ -94,5 +94,5 @@ class PDPGD(EvasionAttack[Gradients]):
 
 
 def _missing(aim: AwayFrom) -> Callable[[Tensor], Tensor]:
-    """Softplus of what the margin lacks; its gradient is zero once the goal is reached."""
-    return lambda raw: softplus(-aim.margin(raw).clamp(max=0))
+    """Softplus of what the margin lacks. Beyond the boundary it still pushes, so hits are not lost."""
+    return lambda raw: softplus(-aim.margin(raw))

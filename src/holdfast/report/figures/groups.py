@@ -120,11 +120,21 @@ def _dots(key: str, name: str, points: list[Point]) -> Picture:
     known = all(p.measurement.low is not None for p in rows)
     said = f"Lines are 95 % intervals. {_apart(rows)} " if known else ""
     smallest = min(p.measurement.n for p in rows)
+    if key == "stage":
+        return Picture(f"{name[:1].upper()}{name[1:]} by {key}", picture, _STAGES[known])
     return Picture(
         f"{name[:1].upper()}{name[1:]} by {key}",
         picture,
         f"{said}The smallest group has n = {smallest}.",
     )
+
+
+_STAGES = {
+    True: "In the order in which they ran: each stage is given what the ones before it left. Lines are "
+    "95 % intervals.",
+    False: "In the order in which they ran, averaged over all attacked inputs, so that the stages add "
+    "up to the whole effort.",
+}
 
 
 def _apart(rows: list[Point]) -> str:

@@ -44,6 +44,13 @@ def grey(x: Tensor, low: float = 0.0, high: float = 1.0) -> Pixels:
     return np.asarray((shown * 255).round().numpy(), dtype=np.uint8)
 
 
+def covering(pixels: Pixels, mask: Tensor) -> Pixels:
+    """The same (H, W, 3) bytes as (H, W, 4): clear where the mask covers nothing."""
+    seen = mask.double().clamp(0, 1).reshape(-1, *mask.shape[-2:]).amax(0)
+    alpha = (255 * seen.expand(pixels.shape[:2]).numpy()).round()
+    return np.concatenate([pixels, alpha[..., None].astype(np.uint8)], axis=2)
+
+
 def signed(x: Tensor, size: float) -> Pixels:
     """(C, H, W) around zero as (H, W, 4) bytes: orange above, blue below, clear at zero."""
     flat = (x.double().nan_to_num(0.0).sum(0) / (size or 1.0)).clamp(-1, 1).numpy()
@@ -191,8 +198,9 @@ def patch(tensors: Mapping[str, Tensor]) -> list[Picture]:
         if float(single.min()) < 0:  # a change to add, not a picture to paste
             shown = [signed(d, float(d.abs().max())) for d in single[:SHOWN]]
         else:
-            part = single if mask is None else single * mask.clamp(0, 1)
-            shown = [grey(d, low, high) for d in part[:SHOWN]]
+            shown = [grey(d, low, high) for d in single[:SHOWN]]
+            if mask is not None and mask.shape[-2:] == single.shape[-2:]:
+                shown = [covering(pixels, mask) for pixels in shown]
         examples = [_image(p, "The universal change alone", "the change") for p in shown]
         found.append(
             Picture(
