@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PEERS ?= .venv-peers
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test check docs bench peers clean
 
 demo: $(VENV)/.ready          ## train, break, harden and judge a digit classifier
 	$(BIN)/holdfast demo
@@ -24,6 +25,18 @@ docs: $(VENV)/.ready-docs     ## the documentation site in site/
 bench: $(VENV)/.ready-dev     ## attack throughput against the bare cost of the passes
 	$(BIN)/python benchmarks/pgd_overhead.py
 
+peers: $(PEERS)/.ready        ## an environment with other attack libraries, to compare with
+
+# Without their dependencies, which pin old versions or bring what the benchmarks do not use.
+$(PEERS)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt \
+	  eagerpy GitPython requests six tqdm numba setuptools
+	$(PEERS)/bin/python -m pip install --quiet --no-deps foolbox==3.3.4 torchattacks==3.5.1 \
+	  adversarial-robustness-toolbox==1.20.1 adv-lib==0.2.8
+	touch $@
+
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable '.[dp,fair,tables,skops,trees]'
@@ -38,4 +51,4 @@ $(VENV)/.ready-docs: $(VENV)/.ready-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) site .mypy_cache .ruff_cache .hypothesis

@@ -27,7 +27,7 @@ def test_one_method_with_budgets_of_ones_own(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "linf 0.0313725" in done.stdout
-    assert "passes per row" in done.stdout
+    assert "forward+backward per attacked row" in done.stdout.replace("\n", " ")
     told = json.loads((tmp_path / "out" / "report.json").read_text())
     (outcome,) = told["assessments"][0]["outcomes"]
     assert outcome["status"] == "measured"
@@ -76,6 +76,8 @@ def test_a_family_shows_one_bar_and_one_line_each(
         (("--method", "evasion/pgd", "--norm", "l7"), "linf, l2"),
         (("--method", "evasion/fab", "--norm", "l0"), "linf, l2, l1"),
         (("--method", "evasion/spatial", "--norm", "l2"), "own settings"),
+        (("--method", "evasion/patch", "--norm", "l7"), "own settings"),
+        (("--method", "evasion/patch", "--eps", "0.1"), "own settings"),
         (("--method", "evasion/pgd", "--eps", "2"), "at most 1"),
         (("--method", "evasion/pgd", "--eps", "a/b"), "8/255"),
         (("--method", "evasion/pgd", "--eps", "0"), "above zero"),
@@ -125,3 +127,29 @@ def test_a_column_that_nobody_can_change_is_not_changed(holdfast: Command, tmp_p
     assert (clean[:, 1] != moved[:, 1]).any()
     wrong(holdfast("attack", "--model", "m.skops", "--data", "t.csv", "--label", "risk",
                    "--immutable", "agee", "--method", "evasion/leaf_tuple"), "age")  # fmt: skip
+
+
+def test_a_mask_that_allows_nothing_is_not_taken_for_robustness(
+    digits_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "none.npy", np.zeros((1, 8, 8)))
+    given = ("--model", FACTORY, "--weights", str(digits_weights), "--data", "digits")
+    asked = ("--method", "evasion/pgd", "--mask", "none.npy", "--out", "out")
+    wrong(CliRunner().invoke(app, ["attack", *given, *asked]), "allows no change")
+
+
+def test_an_attack_is_not_reviewed_by_mistake(
+    holdfast: Command, digits_weights: Path, tmp_path: Path
+) -> None:
+    done = attack(
+        holdfast, digits_weights, "--method", "evasion/fgsm", "--eps", "0.1", "--rows", "9"
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Measured, not judged" in page
+    assert "What stands" in page
+    refused = holdfast("review")
+    assert refused.returncode == 2
+    assert "holdfast assess" in refused.stderr
+    assert holdfast("review", "1").returncode == 1

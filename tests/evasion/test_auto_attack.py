@@ -55,6 +55,8 @@ def test_the_parts_are_those_of_the_authors() -> None:
     assert names("rand", "linf") == ["apgd-ce", "apgd-dlr"]
     sparse = dict(AutoAttack().parts("l1"))
     assert (sparse["apgd-ce"].restarts, sparse["apgd-t"].targets) == (5, 5)
+    assert sparse["apgd-ce"].shrink
+    assert not any(p.shrink for n, p in AutoAttack("plus").parts("l1") if n.startswith("apgd"))
     usual = dict(AutoAttack().parts("linf"))
     assert (usual["apgd-ce"].restarts, usual["apgd-t"].targets) == (1, 9)
     assert (usual["square"].steps, usual["square"].resc_schedule) == (5000, False)

@@ -72,3 +72,23 @@ def test_on_a_flat_boundary_small_turns_succeed_half_the_time_so_that_they_grow(
         sphere, _point = Boundary().propose(hunt, adv, small, small, rng)
         held.append(hunt.edge.reached(sphere, hunt.rows))
     assert 0.4 < torch.stack(held).float().mean() < 0.6
+
+
+def test_the_pull_shrinks_where_points_fail_even_if_those_on_the_sphere_fail_too(
+    monkeypatch,
+) -> None:
+    """Its limits are rates of all points asked, not of those whose place on the sphere held."""
+    target, x = two_class((6,), n=4)
+    pulls = []
+
+    def fails(self, hunt, adv, turn, pull, rng):
+        pulls.append(pull)
+        return hunt.x, hunt.x  # the clean input never reaches the goal
+
+    monkeypatch.setattr(Boundary, "propose", fails)
+    method = Boundary(10, 0.5, 0.3, check_every=1, turns_kept=100, pulls_kept=4)
+    goal, budget = AwayFrom(target.answer(x)), Budget("l2", torch.inf)
+    list(method.run(target, x, goal, budget, torch.Generator().manual_seed(0)))
+    shown = torch.stack(pulls)[:, 0]
+    expected = 0.3 / 1.5 ** (torch.arange(10) // 4)
+    assert torch.allclose(shown, expected)

@@ -9,6 +9,7 @@ from torch import nn
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import InputError, NotApplicable
 from holdfast.core.run import Run
+from holdfast.core.space import Box
 from holdfast.engine.universal import apply, craft
 from holdfast.evasion.attacks.patch import AdversarialPatch, Patch
 from holdfast.targets.torch import TorchClassifier
@@ -96,3 +97,9 @@ def test_away_from_ones_own_class_any_other_will_do() -> None:
     data = data.with_rows(data.tensor[:-1], data.y[:-1])
     made = craft(STRAIGHT, target, data, None, Run())
     assert (target.answer(apply(made.delta, data.tensor, target, Run())) == 1).all()
+
+
+def test_images_without_bounds_are_refused_as_no_colour_could_be_mixed() -> None:
+    target = TorchClassifier(Planted(), Box(-torch.inf, torch.inf))
+    with pytest.raises(NotApplicable, match="bounds"):
+        craft(STRAIGHT, target, scenes(8), 1, Run())

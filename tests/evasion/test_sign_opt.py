@@ -2,6 +2,8 @@
 
 import torch
 
+from holdfast.core.goal import AwayFrom
+from holdfast.core.space import Budget
 from holdfast.evasion.attacks.sign_opt import SignOPT
 from holdfast.evasion.decisions import Rays
 from tests.hunting import hunt_on, outward
@@ -24,7 +26,7 @@ def test_the_length_of_a_ray_is_that_of_the_closed_form() -> None:
 def test_the_slope_is_the_projection_of_the_normal_on_the_plane_across_the_ray() -> None:
     """g = gap / (n theta), so its gradient points along -(n - (n theta) theta)."""
     target, x, hunt, rays = rays_on(6, 12)
-    slope = SignOPT(directions=400).slope(hunt, rays, torch.Generator().manual_seed(0))
+    slope = SignOPT().slope(hunt, rays, 400, torch.Generator().manual_seed(0))
     normal = outward(target, x)
     across = normal - (normal * rays.theta).sum(1, keepdim=True) * rays.theta
     slope = slope - (slope * rays.theta).sum(1, keepdim=True) * rays.theta
@@ -40,13 +42,13 @@ def test_a_direction_costs_one_query() -> None:
         return reached(points, rows)
 
     object.__setattr__(hunt.edge, "reached", counted)
-    SignOPT(directions=37).slope(hunt, rays, torch.Generator().manual_seed(0))
+    SignOPT().slope(hunt, rays, 37, torch.Generator().manual_seed(0))
     assert asked[0] == 5 * 37
 
 
 def test_descent_shortens_every_ray_and_ascent_none() -> None:
     target, x, hunt, rays = rays_on(6, 12)
-    slope = SignOPT().slope(hunt, rays, torch.Generator().manual_seed(0))
+    slope = SignOPT().slope(hunt, rays, 100, torch.Generator().manual_seed(0))
     down, up = rays.descend(hunt, slope), rays.descend(hunt, -slope)
     assert (down.g < rays.g).all()
     assert torch.allclose(up.g, rays.g, rtol=1e-5)  # no step along the wrong sign is ever taken
@@ -55,8 +57,23 @@ def test_descent_shortens_every_ray_and_ascent_none() -> None:
 
 def test_steps_that_became_tiny_start_anew_and_probe_nearer_by() -> None:
     _, _, hunt, rays = rays_on(6, 3)
-    stuck = rays.descend(hunt, -SignOPT().slope(hunt, rays, torch.Generator().manual_seed(0)))
+    stuck = rays.descend(hunt, -SignOPT().slope(hunt, rays, 100, torch.Generator().manual_seed(0)))
     tiny = stuck.eps < rays.eps
     assert tiny.any()
     assert (stuck.alpha[tiny] == 1).all()
     assert torch.allclose(stuck.eps[tiny], rays.eps[tiny] / 10)
+
+
+def test_directions_grow_with_the_root_of_the_iteration(monkeypatch) -> None:
+    target, x = two_class((6,), n=4)
+    counts, slope = [], SignOPT.slope
+
+    def counted(self, hunt, rays, count, rng):
+        counts.append(count)
+        return slope(self, hunt, rays, count, rng)
+
+    monkeypatch.setattr(SignOPT, "slope", counted)
+    goal, budget = AwayFrom(target.answer(x)), Budget("l2", torch.inf)
+    method = SignOPT(iterations=9, directions=10)
+    list(method.run(target, x, goal, budget, torch.Generator().manual_seed(0)))
+    assert counts == [10, 14, 17, 20, 22, 24, 26, 28, 30]

@@ -1,5 +1,7 @@
 """Rotations and translations against brute force, and on models that know where things are."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -115,3 +117,10 @@ def test_on_digits_the_grid_beats_ten_draws_which_beat_one(digits, digit_target)
     one = found["grid"]["accuracy under one try"]
     assert found["grid"]["robust accuracy"] < 0.2
     assert found["grid"]["robust accuracy"] < found["random"]["robust accuracy"] < one
+
+
+def test_images_without_a_least_value_are_refused_rather_than_called_robust() -> None:
+    target = replace(LinearTarget.random(8, 3), space=Box(-torch.inf, torch.inf))
+    x = torch.rand(2, 1, 2, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(NotApplicable, match="least valid value"):
+        attack(Spatial(), target, x, AwayFrom(target.answer(x)), Budget("any", 1.0), Run())

@@ -1,5 +1,7 @@
 """Moving brightness on linear models, where a linear program knows the best way to move it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy.optimize import linprog
@@ -116,3 +118,28 @@ def test_on_digits_it_far_outdoes_moving_brightness_at_random(digits, digit_targ
     found = {m.name: m.value for m in evidence.measurements}
     assert found["accuracy under one try"] > 0.8
     assert found["robust accuracy"] < 0.3
+
+
+def test_images_without_bounds_are_refused_rather_than_called_robust() -> None:
+    target = replace(LinearTarget.random(8, 3), space=Box(-torch.inf, torch.inf))
+    x = torch.rand(2, 1, 2, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(NotApplicable, match="bounds"):
+        attack(Wasserstein(), target, x, AwayFrom(target.answer(x)), Budget("any", 1.0), Run())
+
+
+def test_mass_counts_from_the_least_bound_where_pixels_differ_in_theirs() -> None:
+    """From another one, dark pixels would hold less than nothing, and the plan would not add up."""
+    low = torch.zeros(1, 4, 4)
+    low[:, :2] = -1.0
+    x = low + 0.1 + 0.3 * torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    target = replace(LinearTarget.random(16, 3), space=Box(low, 1.0))
+    goal = AwayFrom(target.answer(x))
+    method = Wasserstein(radius=0.2, window=3, steps=4)
+    rng = torch.Generator().manual_seed(0)
+    _, *shown = [c.x for c in method.run(target, x, goal, Budget("any", 1.0), rng)]
+    mass = (x + 1).sum((1, 2, 3))
+    for adv in shown:  # at the higher bounds, clamping adds a little
+        share = (adv + 1).sum((1, 2, 3)) / mass
+        assert ((share > 1 - 1e-4) & (share < 1.1)).all()
+    way = target.gradient(x, goal.loss).wrt_input
+    assert ((shown[-1] - x) * way).sum() > 0

@@ -120,6 +120,29 @@ def test_groups_that_differ_and_groups_that_do_not_are_told_apart() -> None:
     assert "n = 20" in groups.dot_plots(close)[0].caption
 
 
+def test_stages_of_an_attack_are_not_compared_as_if_they_were_groups() -> None:
+    parts = [
+        share("broken", v, n, f"stage={s}") for s, v, n in [("first", 0.9, 99), ("last", 0.0, 9)]
+    ]
+    parts += [
+        Measurement("passes per row", v, 99, part=f"stage={s}")
+        for s, v in [("first", 9), ("last", 1)]
+    ]
+    broken, passes = groups.dot_plots(record("evasion/x", "EvasionAttack", tuple(parts)))
+    assert "chance" not in broken.caption
+    assert "what the ones before it left" in broken.caption
+    assert "add up to the whole" in passes.caption
+
+
+def test_a_patch_is_clear_where_it_covers_nothing() -> None:
+    mask = torch.zeros(1, 8, 8)
+    mask[:, 2:4, 2:4] = 1
+    pixels = images.covering(images.grey(torch.zeros(1, 8, 8)), mask)
+    assert pixels.shape == (8, 8, 4)
+    assert pixels[2, 2, 3] == 255
+    assert pixels[0, 0, 3] == 0
+
+
 def test_only_classes_above_the_limit_are_named_suspicious() -> None:
     index = torch.tensor([0.1, 2.5, 1.9])
     limit = (Measurement("anomaly limit", 2.0, 1),)

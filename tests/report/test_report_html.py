@@ -6,11 +6,11 @@ from dataclasses import replace
 import matplotlib as mpl
 import pytest
 
-from holdfast.core.record import Outcome, Status
+from holdfast.core.record import Measurement, Outcome, Status
 from holdfast.report import html
 from holdfast.report.view import model
 from tests.report import samples
-from tests.report.building import record, share
+from tests.report.building import outcome, record, share
 from tests.report.reading import Page
 
 
@@ -105,6 +105,47 @@ def test_what_was_not_run_never_looks_passed() -> None:
     read = Page(html.render([only], nothing, "today"))
     assert not read.all("span", class_="chip st-passed")
     assert "Not reviewed" in read.text
+
+
+def test_a_run_of_attacks_is_measured_and_not_judged() -> None:
+    whole = samples.assessment()
+    ran = [
+        replace(o, status=Status.MEASURED, findings=())
+        for o in whole.outcomes
+        if o.record and o.method.startswith("evasion/") and "robust accuracy" in str(o.record)
+    ]
+    run = replace(whole, title="Attack", tier="unjudged", outcomes=tuple(ran), verdict=None)
+    shown = model(run, 1, nothing)
+    assert (shown.answer, shown.headline) == ("Measured, not judged", f"{len(ran)} checks ran.")
+    text = Page(html.render([run], nothing, "today")).text
+    assert "robust accuracy, linf 0.1" in text
+    assert "holdfast assess" in text
+    for misleading in ("Not reviewed", "failed", "Threats by stage", "unjudged", "not checked"):
+        assert misleading not in text.partition("How to read this")[0]
+
+
+def test_an_attack_that_its_control_beats_is_called_too_weak() -> None:
+    counts = (
+        share("robust accuracy", 1.0, 5, "eps=0.1"),
+        share("accuracy under random noise", 0.4, 5, "eps=0.1"),
+    )
+    made = outcome("NES", record("evasion/nes", "EvasionAttack", counts))
+    ran = replace(made, status=Status.MEASURED)
+    run = replace(samples.assessment(), tier="unjudged", outcomes=(ran,), verdict=None)
+    text = Page(html.render([run], nothing, "today")).text
+    assert "attack too weak" in text
+    assert "believe the control" in text
+
+
+def test_measurements_whose_names_do_not_say_it_all_are_explained_where_they_occur() -> None:
+    kept = share("success kept in 8 bits", 0.9)
+    median = Measurement("median distance", 2.0, 29, 1.0, 3.0, "quartiles")
+    made = record("evasion/fmn", "EvasionAttack", (kept, median))
+    whole = replace(samples.assessment(), outcomes=(outcome("FMN", made),))
+    text = Page(html.render([whole], nothing, "today")).text
+    assert "stored as 8-bit pixels" in text
+    assert "1 to 3 (quartiles)" in text
+    assert "fooling rate" not in text
 
 
 def test_the_matrix_counts_every_check_of_a_family_and_shows_its_worst_finding() -> None:

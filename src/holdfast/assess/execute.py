@@ -94,7 +94,10 @@ def masked(target: object, file: str | None, data: Dataset) -> object:
     if not isinstance(space, Box) or "space" not in own:
         raise NotApplicable("masks are for inputs in a box of fixed shape")
     try:
-        editable = torch.from_numpy(np.load(file, allow_pickle=False)) != 0
+        values = torch.from_numpy(np.load(file, allow_pickle=False))
+        if bool(values.double().isnan().any()):
+            raise ValueError("it holds values that are no numbers")
+        editable = values != 0
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             "a mask", got=f"{file}: {error}", fix="save one with numpy.save"

@@ -70,7 +70,7 @@ def assess(
     titles = {each.id: each.title for each in catalogue.listings().values()}
     total = sum(check.weight for check in plan.checks)
     with progress() as bar:
-        task = bar.add_task(f"{title}: {len(plan.checks)} checks", total=total)
+        task = bar.add_task(f"{title}: {words.count(len(plan.checks), 'check')}", total=total)
 
         def told(check: Check, result: Result) -> None:
             bar.update(task, advance=check.weight, description=f"{title}: {check.id}")
@@ -81,7 +81,9 @@ def assess(
             yield from _in_workers(source, opened, checks, seed)
 
         results = run_checks(plan, opened, seed, store, runner, told)
-        bar.update(task, description=f"{title}: {len(plan.checks)} checks", completed=total)
+        bar.update(
+            task, description=f"{title}: {words.count(len(plan.checks), 'check')}", completed=total
+        )
     options = source.options() if isinstance(opened.recipe, TorchRecipe) else ""
     judged = outcomes(plan, results, titles, tier.limits, options)
     command = " ".join(["holdfast", *(shlex.quote(a) for a in sys.argv[1:])])

@@ -93,7 +93,10 @@ def _plan(methods: Sequence[str], profile: str, settings: Sequence[str], options
                 fix="choose another norm",
             )  # fmt: skip
         return family.model_copy(update={"checks": kept})
-    given = [_single(name, settings, options, alone=len(methods) == 1) for name in methods]
+    given = [
+        _single(name, settings, options, alone=len(set(methods)) == 1)
+        for name in dict.fromkeys(methods)
+    ]
     return Plan(name="attack", checks=tuple(given))
 
 
@@ -175,7 +178,7 @@ def _possible(check: Check, opened: Opened, *, strict: bool) -> None:
             view(check.build(), opened.target, Ledger())
     except NotApplicable as reason:
         raise InputError(
-            f"{check.method} cannot attack this model", got=reason,
+            f"{check.method} cannot attack this model ({reason})", got=opened.subject.model,
             fix="choose another attack (`holdfast list evasion` says what each needs)",
         ) from reason  # fmt: skip
     if not isinstance(space, Box) or not check.eps or check.measure in (None, "any"):

@@ -113,6 +113,8 @@ def _of_attacks(name: str) -> Table:
 
 def attack_notes(assessment: Assessment) -> Iterator[str]:
     """How to read the tables, what could not be run, and the limits of what could."""
+    from holdfast.report.words import beaten
+
     if any(outcome.record for outcome in assessment.outcomes):
         yield (
             "[dim]\\[95 % interval], of a median distance \\[quartiles]; control: random noise of that "
@@ -126,8 +128,11 @@ def attack_notes(assessment: Assessment) -> Iterator[str]:
         notes = list(record.notes)
         blind = record.threat.knowledge == "Gradients" and not record.backwards and record.rows
         if blind and record.threat.queries is not None:
-            said = f"{record.threat.queries} queries per row paid for no gradient, so nothing was tried"
+            said = f"--queries {record.threat.queries} paid for no gradient, so nothing was tried"
             notes.append(f"{said}; give more")
+        if at := beaten(record):
+            said = "the control, which is no attack, leaves less: believe the control"
+            notes.append(f"at {', '.join(at)} {said}, and give more queries or steps")
         for note in notes:
             yield f"[yellow]note[/]: {outcome.check}: {_escape(note)}"
 

@@ -46,11 +46,11 @@ def run(source: Source, norm: str, eps: str, rows: int, seed: int) -> int:
             ) from reason
     out.print(_table(found))
     out.print(f"\nrobust accuracy: {interval(found.plain)} under plain PGD")
-    out.print(f"robust accuracy: {interval(found.adaptive)} under the strongest: {found.chosen}")
+    out.print(f"robust accuracy: {interval(found.adaptive)} under PGD and {found.chosen}")
     if found.masked:
         out.print("[bold red]MASKED[/]  believe the second figure: " + ", ".join(found.flags))
     else:
-        out.print("[bold green]NOT MASKED[/]  no symptom is beyond chance; quote the lower figure")
+        out.print("[bold green]NOT MASKED[/]  no symptom is beyond chance; quote the second figure")
     return int(found.masked)
 
 

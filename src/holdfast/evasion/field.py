@@ -62,7 +62,9 @@ class Field:
                 while True:
                     candidate = inner.send(keep)
                     at = cast(Tensor, candidate.rows)
-                    margin = self.aim.take(at).margin(self.target.raw).nan_to_num(-torch.inf)
+                    margin = (
+                        self.aim.take(at).margin(self.target.raw).float().nan_to_num(-torch.inf)
+                    )
                     self.margin[at] = torch.maximum(self.margin[at], margin)
                     keep = yield candidate
             except StopIteration as end:

@@ -90,7 +90,7 @@ class Crowd:
         """The rows of `data` that are not of the wanted class.
 
         Raises:
-            NotApplicable: there are none, or they are no images and have to be.
+            NotApplicable: there are none, or they have to be images between bounds and are not.
         """
         others = data.take((data.y != (-1 if wanted is None else wanted)).nonzero().flatten())
         box, x = of_box(space), others.tensor
@@ -98,6 +98,8 @@ class Crowd:
             kind = "images" if images else "inputs"
             raise NotApplicable(f"needs {kind} of classes other than the wanted one")
         low, high = torch.as_tensor(box.low).min(), torch.as_tensor(box.high).max()
+        if images and not (high - low).isfinite():
+            raise NotApplicable("needs images with bounds, between which colours are mixed")
         return cls(x, others.y, wanted, float(low), float(high))
 
     def draw(self, count: int, rng: Generator) -> tuple[Tensor, AwayFrom]:

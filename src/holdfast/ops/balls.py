@@ -109,6 +109,8 @@ def steepest(g: Tensor, norm: Norm, share: float = 0.01) -> Tensor:
     if norm == "linf":
         return g.sign()
     if norm == "l2":
+        # by the largest entry first: a confident model's gradients are far below 1e-12
+        g = g / rows(size(g, "linf"), g).clamp(min=torch.finfo(g.dtype).tiny)
         return g / rows(size(g, "l2"), g).clamp(min=TINY)
     flat = g.flatten(1)
     count = max(1, math.ceil(share * flat.shape[1]))

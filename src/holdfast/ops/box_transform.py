@@ -27,7 +27,7 @@ class TanhBox:
     share: float = 0.99
 
     def open(self, x: Tensor) -> Tensor:
-        """The w of an input; a feature whose bounds are equal gets zero."""
+        """The w of an input; nothing depends on that of a feature whose bounds are equal."""
         half = ((self.high - self.low) / 2).clamp(min=TINY)
         return torch.atanh(((x - self.low) / half - 1).clamp(-1, 1) * self.share)
 

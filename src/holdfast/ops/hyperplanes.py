@@ -33,6 +33,10 @@ def step_to(w: Tensor, gap: Tensor, low: Tensor, high: Tensor, norm: _Norm) -> T
     """
     flat, want = w.flatten(1), gap.abs().unsqueeze(1)
     weight = flat.abs()
+    # in units of the largest weight, as a power of two: squares of small slopes would underflow
+    largest = weight.amax(1, keepdim=True).clamp(min=torch.finfo(w.dtype).tiny)
+    scale = torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent)
+    weight, want = weight * scale, want * scale
     way = flat.sign() * torch.where(gap < 0, -1.0, 1.0).to(flat.dtype).unsqueeze(1)
     reach = torch.where(way > 0, high.expand_as(w).flatten(1), -low.expand_as(w).flatten(1))
     # without bounds as far as sums of such numbers go, or infinity less infinity would be NaN

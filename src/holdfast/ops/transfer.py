@@ -12,7 +12,7 @@ def accumulated(momentum: Tensor, grad: Tensor, decay: float, unit: Tensor | flo
 
     Dong et al. 2018, eq. 6.
     """
-    size = balls.size(unit * grad, "l1").clamp(min=balls.TINY)
+    size = balls.size(unit * grad, "l1").clamp(min=torch.finfo(grad.dtype).tiny)
     return decay * momentum + grad / balls.rows(size, grad)
 
 

@@ -227,6 +227,22 @@ def results(record: Record) -> list[tuple[Measurement, Measurement | None]]:
     return [(m, beside.get(m.part)) for m in told or record.measurements[:2]]
 
 
+def weaker(told: Measurement, beside: Measurement | None) -> bool:
+    """Whether the control, which is no attack, misled the model more often than the attack did."""
+    if beside is None:
+        return False
+    return beside.value > told.value if told.name == "attack success" else beside.value < told.value
+
+
+def beaten(record: Record) -> list[str]:
+    """The budgets at which the attack was weaker than its control."""
+    return [
+        budget(record, told) or "its own settings"
+        for told, beside in results(record)
+        if weaker(told, beside)
+    ]
+
+
 def budget(record: Record, told: Measurement) -> str:
     """`linf 0.1`, or what else tells this measurement from its neighbours."""
     return f"{record.threat.measure or ''} {told.part.removeprefix('eps=')}".strip()

@@ -19,7 +19,7 @@ from holdfast.ops.rows import take
 _FIRST = {"l2": 0.1, "l1": 0.5}
 
 
-@method(cites="rony2021", where="alg. 1-2, eq. 8, penalty P3")
+@method(cites="rony2021", where="alg. 1-2, eq. 8; penalty P2, as in the authors' code")
 @dataclass(frozen=True)
 class ALMA(EvasionAttack[Gradients]):
     r"""Augmented Lagrangian.
@@ -27,7 +27,7 @@ class ALMA(EvasionAttack[Gradients]):
     min over delta: |delta|_p + P(y, rho, mu), with y the difference of logits ratio, negative once
     the goal is reached, and the penalty-Lagrangian function
 
-    P(y) = mu y + mu rho y^2 for y >= 0, mu y / (1 - rho y) else
+    P(y) = mu y + mu rho y^2 + rho^2 y^3 / 6 for y >= 0, mu y / (1 - rho y) else
 
     mu <- alpha mu + (1 - alpha) dP/dy; rho grows by gamma every `check` steps in which no hit was
     found and y fell by less than a share of 1 - tau. delta descends by RMSProp with momentum; its
@@ -101,8 +101,9 @@ def _ratio(aim: AwayFrom) -> Callable[[Tensor], Tensor]:
 
 
 def _slope(y: Tensor, rho: Tensor, mu: Tensor) -> Tensor:
-    """dP/dy of the penalty P3."""
-    return mu * torch.where(y >= 0, 1 + 2 * rho * y, (1 - rho * y.clamp(max=0)).pow(-2))
+    """dP/dy of the penalty P2."""
+    above = mu * (1 + 2 * rho * y) + (rho * y).square() / 2
+    return torch.where(y >= 0, above, mu * (1 - rho * y.clamp(max=0)).pow(-2))
 
 
 def _away(delta: Tensor, norm: balls.Norm) -> Tensor:

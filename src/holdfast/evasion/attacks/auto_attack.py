@@ -28,9 +28,10 @@ class AutoAttack(EvasionAttack[Gradients]):
     rand:      APGD-CE and APGD-DLR on gradients averaged over 20 draws, for random defences
 
     Each part is given only the rows that withstood all parts before it. In L1 the standard version
-    starts APGD-CE five times and APGD-T takes 5 classes. Which part broke each row, and what each
-    part cost, is in the result. A row that falls leaves at once, within parts too, where the
-    authors' code runs every part to its end for the whole batch; the verdict is the same.
+    starts APGD-CE five times, APGD-T takes 5 classes, and both shrink the ball to eps. Which part
+    broke each row, and what each part cost, is in the result. A row that falls leaves at once,
+    within parts too, where the authors' code runs every part to its end for the whole batch; the
+    verdict is the same.
     """
 
     measures = ("linf", "l2", "l1")
@@ -54,12 +55,12 @@ class AutoAttack(EvasionAttack[Gradients]):
 
     def parts(self, measure: str) -> tuple[tuple[str, EvasionAttack[Any]], ...]:
         """The attacks in their order, by name."""
-        sparse, plus = measure == "l1", self.version == "plus"
-        often = 5 if plus or (sparse and self.version == "standard") else 1
-        apgd_ce = ("apgd-ce", AutoPGD(self.steps, "ce", often))
-        apgd_dlr = ("apgd-dlr", AutoPGD(self.steps, "dlr", often))
+        sparse, plus, usual = measure == "l1", self.version == "plus", self.version == "standard"
+        often = 5 if plus or (sparse and usual) else 1
+        apgd_ce = ("apgd-ce", AutoPGD(self.steps, "ce", often, shrink=usual))
+        apgd_dlr = ("apgd-dlr", AutoPGD(self.steps, "dlr", often, shrink=usual))
         rivals = min(5, self.targets) if sparse and not plus else self.targets
-        apgd_t = ("apgd-t", AutoPGD(self.steps, "dlr-targeted", 1, rivals))
+        apgd_t = ("apgd-t", AutoPGD(self.steps, "dlr-targeted", 1, rivals, shrink=usual))
         fab_t = ("fab-t", FAB(self.steps, targets=self.targets))
         square = ("square", Square(self.queries, resc_schedule=False))
         if self.version == "rand":

@@ -75,6 +75,8 @@ def _cosine(share: float) -> float:
 
 def _direction(grad: Tensor, rng: Generator) -> Tensor:
     """The gradient with norm one, and a random direction where there is none (released code)."""
+    flat = balls.size(grad, "linf") == 0
+    if not bool(flat.any()):
+        return balls.steepest(grad, "l2")
     noise = torch.empty_like(grad).normal_(generator=rng)
-    flat = balls.size(grad, "l2") < balls.TINY
     return balls.steepest(torch.where(balls.rows(flat, grad) > 0, noise, grad), "l2")

@@ -20,8 +20,7 @@ from holdfast.ops.segments import Segments
 
 _Norm = Literal["linf", "l2", "l1"]
 _DUAL: dict[str, balls.Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
-_START = {"linf": 0.3, "l2": 1.0, "l1": 5.0}
-"""Authors' code: radius of random starts where neither a budget nor a finding gives one."""
+_START = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # authors' code: radii where nothing else gives one
 
 
 @method(cites="croce2020fab", where="alg. 1; eq. 8-11; FAB-T as in the released code")
@@ -34,9 +33,8 @@ class FAB(EvasionAttack[Gradients]):
     delta_{t+1} = (1 - alpha) (delta_t + eta pi(x + delta_t)) + alpha eta pi(x)
     alpha = min( |pi(x + delta_t)| / (|pi(x + delta_t)| + |pi(x)|), alpha_max )
 
-    After a hit, delta is drawn back to beta delta. The authors spend two forward passes a step, one
-    for the label of the new point and one for the gradient at it, or at the point drawn back. Here
-    one pass gives both until a row hits for the first time; that hit's own gradient serves its step.
+    After a hit, delta is drawn back to beta delta. The authors' two forward passes a step, for the
+    label and for the gradient, are one here until a row's first hit, whose gradient serves its step.
     """
 
     measures = ("linf", "l2", "l1")
@@ -113,7 +111,10 @@ class FAB(EvasionAttack[Gradients]):
     def _start(
         self, x: Tensor, restart: int, least: Tensor, norm: _Norm, budget: Budget, rng: Generator
     ) -> Tensor:
-        """No change first, later one of half of the least size known (released code)."""
+        """No change first, later one of half of the least size known.
+
+        The released code forgets that size between runs and takes half of the budget.
+        """
         if restart == 0:
             return torch.zeros_like(x)
         radius = torch.minimum(least, budget.rows(x).flatten().expand(len(x)))

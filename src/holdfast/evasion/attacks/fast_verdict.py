@@ -21,7 +21,7 @@ from holdfast.evasion.field import LEAST, Field
 @method(cites="melamed2024", where="rivals by eq. 3; the verdict is Croce & Hein 2020, sec. 5")
 @dataclass(frozen=True)
 class FastVerdict(EvasionAttack[Gradients]):
-    r"""Fast verdict: AutoAttack's robust accuracy at a twentieth of its passes.
+    r"""Fast verdict: AutoAttack's at a fraction of its passes.
 
     margin:  a short APGD on DLR, every row
     rivals:  a short APGD-T after the first rival, every row that stands. Rivals are ranked by

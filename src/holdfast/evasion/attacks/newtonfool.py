@@ -11,6 +11,7 @@ from holdfast.core.method import hyper, method
 from holdfast.core.space import Budget, of_box
 from holdfast.core.target import Gradients
 from holdfast.ops import balls
+from holdfast.ops.losses import cross_entropy
 from holdfast.ops.rows import among, put, take
 
 
@@ -46,7 +47,8 @@ class NewtonFool(EvasionAttack[Gradients]):
             wanted = isinstance(aim, ToClass)
 
             def chance(raw: Tensor, labels: Tensor = aim.labels, wanted: bool = wanted) -> Tensor:
-                p = raw.softmax(1).gather(1, labels.view(-1, 1)).squeeze(1)
+                # by its logarithm: a softmax near one is rounded to one and has no slope left
+                p = cross_entropy(raw, labels).neg().exp()
                 return 1 - p if wanted else p
 
             found = target.gradient(adv, chance)
@@ -62,7 +64,8 @@ class NewtonFool(EvasionAttack[Gradients]):
                 return
             now = chance(raw, goal.take(live).labels)
             floor = (raw.shape[1] - 1 if wanted else 1) / raw.shape[1]
-            size = balls.size(g, "l2").clamp(min=balls.TINY)
-            reach = self.eta * balls.size(box.units(start), "l2") * size
-            fall = torch.minimum(reach, (now - floor).clamp(min=0))
-            adv = box.within(adv - box.scaled(balls.rows(fall / size.square(), g) * g), start)
+            # fall_i / |g|, written so that no tiny number is squared
+            far = (now - floor).clamp(min=0) / balls.size(g, "l2").clamp(min=balls.TINY)
+            length = torch.minimum(self.eta * balls.size(box.units(start), "l2"), far)
+            way = balls.rows(length, g) * balls.steepest(g, "l2")
+            adv = box.within(adv - box.scaled(way), start)

@@ -45,6 +45,8 @@ class Spatial(EvasionAttack[Answers]):
     def run(self, target: Answers, x: Tensor, goal: Goal, budget: Budget, rng: Generator) -> Search:
         if x.ndim != 4:
             raise NotApplicable("turns and shifts images, which these inputs are not")
+        if not torch.as_tensor(of_box(target.space).low).isfinite().all():
+            raise NotApplicable("needs a least valid value, which moves in at the edges")
         keep = yield Candidate(x, goal.degree(target.answer(x)))
         x, goal = take(keep, x, goal)
         place = self._draw(x, rng)

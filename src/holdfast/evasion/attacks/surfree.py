@@ -46,7 +46,9 @@ class SurFree(EvasionAttack[Answers]):
     halvings: int = hyper(10, "authors' code, BS_max_iteration", low=0)
     width: float = hyper(0.01, "authors' code, BS_gamma, of the cosine", low=0)
     memory: int = hyper(100, "authors' code, n_ortho", low=0)
-    band: float = hyper(0.5, "ours, along each side; authors' code: half of the waves", low=0, high=1)
+    band: float = hyper(
+        0.5, "ours, along each side; authors' code: half of the waves", low=0, high=1
+    )
     init_trials: int = hyper(100, "ours: guesses that failed so often keep failing", low=1)
 
     def run(self, target: Answers, x: Tensor, goal: Goal, budget: Budget, rng: Generator) -> Search:

@@ -1,5 +1,6 @@
 """Wasserstein adversarial examples (Wong, Schmidt and Kolter 2019)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,10 @@ class Wasserstein(EvasionAttack[Gradients]):
         if self.window % 2 == 0:
             raise InputError("the window must have a middle", got=self.window, fix="make it odd")
         space = of_box(target.space)
-        low, high = (float(torch.as_tensor(v).amax()) for v in (space.low, space.high))
+        low = float(torch.as_tensor(space.low).amin())
+        high = float(torch.as_tensor(space.high).amax())
+        if not math.isfinite(high - low):
+            raise NotApplicable("needs images with bounds: brightness counts from the least value")
         alpha, window = self.step_size * (high - low), Window.square(self.window, x)
 
         def project(
