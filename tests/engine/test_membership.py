@@ -113,7 +113,7 @@ def test_a_target_that_forgets_scores_nothing_and_its_controls_hold() -> None:
 def test_a_perfect_memory_is_found_out() -> None:
     found = named(assess(LossThreshold(), case(Remembers(50.0)), Run()).measurements)
     assert found["area under the curve"].value == 1
-    assert found["advantage"].value == 1
+    assert found["advantage"].value > 0.99  # one member in a half may lie below the other's least
     assert found["TPR at 1% FPR"].value == 1
 
 
