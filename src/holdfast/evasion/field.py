@@ -14,7 +14,6 @@ from holdfast.evasion.attacks.auto_pgd import AutoPGD
 from holdfast.evasion.stages import Watched, follow
 from holdfast.ops import balls, losses
 
-DUAL: dict[str, balls.Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
 LEAST = 10
 """Rows that a share stands for at least."""
 
@@ -84,7 +83,7 @@ class Field:
 
             seen = self.target.gradient(self.x[rows], gaps)
             slopes = box.scaled(seen.wrt_input).flatten(0, 1)
-            steep = balls.size(slopes, DUAL[self.budget.norm]).view(len(rows), -1)
+            steep = balls.size(slopes, balls.DUAL[self.budget.norm]).view(len(rows), -1)
             best = (gaps(seen.raw) + eps.view(-1, 1) * steep).argsort(1, descending=True)
             found.append(losses.rivals(seen.raw, labels, count).gather(1, best))
         if found:

@@ -8,6 +8,8 @@ from torch import Generator, Tensor
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 TINY = 1e-12
+DUAL: dict[str, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
+"""The norm in which a gradient is measured where steps are measured in another one."""
 
 
 def rows(v: Tensor | float, like: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ from holdfast.ops.rows import put, take
 from holdfast.ops.segments import Segments
 
 _Norm = Literal["linf", "l2", "l1"]
-_DUAL: dict[str, balls.Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
 _START = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # authors' code: radii where nothing else gives one
 
 
@@ -144,7 +143,7 @@ class FAB(EvasionAttack[Gradients]):
 
 def _nearest(gaps: Tensor, slopes: Tensor, norm: _Norm) -> tuple[Tensor, Tensor]:
     """Gap (N,) and slope (N, ...) of the class whose linearised boundary is nearest (eq. 7)."""
-    steep = balls.size(slopes.flatten(0, 1), _DUAL[norm]).view_as(gaps)
+    steep = balls.size(slopes.flatten(0, 1), balls.DUAL[norm]).view_as(gaps)
     index = (gaps.abs() / steep.clamp(min=balls.TINY)).argmin(1)
     row = torch.arange(len(gaps), device=gaps.device)
     return gaps[row, index], slopes[row, index]

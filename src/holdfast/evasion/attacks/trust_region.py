@@ -16,7 +16,6 @@ from holdfast.ops import balls
 from holdfast.ops.losses import rivals
 from holdfast.ops.rows import put, take
 
-_DUAL: dict[str, balls.Norm] = {"linf": "l1", "l2": "l2"}
 _WIDEST = {"linf": 0.01, "l2": 0.05}
 """Released code: largest radius; the smallest is a hundredth of it."""
 
@@ -54,7 +53,7 @@ class TrustRegion(EvasionAttack[Gradients]):
         delta, hits = torch.zeros_like(x), Nearest.none(x)
         first = target.gradient(x, _gaps(aim, self.classes))
         slopes, gaps = box.scaled(first.wrt_input), _gaps(aim, self.classes)(first.raw)
-        away = balls.size(slopes.flatten(0, 1), _DUAL[norm]).view_as(gaps)
+        away = balls.size(slopes.flatten(0, 1), balls.DUAL[norm]).view_as(gaps)
         near = (gaps.abs() / away.clamp(min=balls.TINY)).argmin(1)
         row = torch.arange(len(x), device=x.device)
         slope, gap = slopes[row, near], gaps[row, near]
@@ -69,7 +68,7 @@ class TrustRegion(EvasionAttack[Gradients]):
             left = (aim.margin(raw) <= 0).nonzero().flatten()
             if step == self.steps or not len(left):
                 break
-            length = gap.abs() / balls.size(slope, _DUAL[norm]).clamp(min=balls.TINY)
+            length = gap.abs() / balls.size(slope, balls.DUAL[norm]).clamp(min=balls.TINY)
             length = self.overshoot * (torch.minimum(length, radius) + 1e-4)
             moved = delta + balls.rows(length, x) * balls.steepest(slope, norm)
             moved = torch.minimum(torch.maximum(moved, low), high)
