@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -39,6 +39,11 @@ class Run:
     queries: int | None = None
     progress: Callable[[int, int], None] = _silent
     memo: Memo | None = None
+
+    @property
+    def quiet(self) -> Self:
+        """The same run for a part of a longer work: no progress and no memo of its own."""
+        return replace(self, progress=_silent, memo=None)
 
     def generator(self, *key: object, device: torch.device | str | None = None) -> torch.Generator:
         """A random stream of its own for every key, on the run's device or on another one.

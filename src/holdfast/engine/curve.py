@@ -144,7 +144,7 @@ def _control(
     """
     x, goal = fallen.clean, fallen.goal
     if budget.measure == "any":
-        quiet = replace(run, queries=2, memo=None, progress=_silent)
+        quiet = replace(run.quiet, queries=2)
         got = attack(method, target, x, goal, budget, quiet)
         return "one try", int((~got.success).sum())
     rng = run.generator("control", budget.eps)
@@ -157,10 +157,6 @@ def _is_unit(space: object) -> bool:
     """Whether inputs are pixels from 0 to 1, as 8-bit files hold them."""
     ends = (space.low, space.high) if isinstance(space, Box) else ()
     return len(ends) == 2 and all(isinstance(v, float | int) for v in ends) and ends == (0, 1)
-
-
-def _silent(done: int, total: int) -> None:
-    """Controls show no progress of their own."""
 
 
 def _extra(

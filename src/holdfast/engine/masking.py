@@ -129,7 +129,7 @@ class _Examination:
 
     def __init__(self, target: Gradients, x: Tensor, y: Tensor, budget: Budget, run: Run) -> None:
         self.given, self.space, self.budget, self.run = Given(target), target.space, budget, run
-        self.quiet = replace(run, memo=None, progress=_silent)
+        self.quiet = run.quiet
         self.all_x, self.all_y = x, y
         self.rows = (answers(target, x, run) == y).nonzero().flatten()
         if len(self.rows) < LEAST:
@@ -332,7 +332,3 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     still = (spread[0] < balls.TINY) & (spread[1] < balls.TINY)
     value = (a * b).sum(1) / (spread[0] * spread[1]).clamp(min=balls.TINY)
     return torch.where(still, torch.ones_like(value), value)
-
-
-def _silent(done: int, total: int) -> None:
-    """Attacks within the examination show no progress of their own."""

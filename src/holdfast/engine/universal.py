@@ -1,7 +1,7 @@
 """Run any universal attack: made on one half of the data, judged on the other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -182,7 +182,7 @@ def _best_class(
     """
     classes = own.y.unique().tolist()[:TRIED]
     right = answers(cast(Answers, case.target), own.tensor, run) == own.y
-    silent, best, most, forwards, backwards = replace(run, progress=_silent), None, -1.0, 0, 0
+    silent, best, most, forwards, backwards = run.quiet, None, -1.0, 0, 0
     for done, wanted in enumerate(classes):
         made = craft(method, case.target, own, wanted, silent)
         forwards, backwards = forwards + made.forwards, backwards + made.backwards
@@ -195,10 +195,6 @@ def _best_class(
         run.progress(done + 1, len(classes))
     wanted, delta = best or (0, None)
     return wanted, Crafted(delta, forwards, backwards)
-
-
-def _silent(done: int, total: int) -> None:
-    """The classes are what is counted, not each one's steps."""
 
 
 def _crop(image: Tensor, shape: torch.Size) -> Tensor:
