@@ -1,5 +1,6 @@
 """State of a gradient ascent that sets its own step sizes (Croce & Hein 2020, 2021), per row."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -18,6 +19,11 @@ def checkpoints(steps: int) -> tuple[int, ...]:
         gap = max(gap - less, least)
         at += gap
     return tuple(found)
+
+
+def cosine(share: float) -> float:
+    """Falls from one to zero while `share` goes from zero to one: a schedule of step sizes."""
+    return (1 + math.cos(math.pi * share)) / 2
 
 
 @dataclass(eq=False)

@@ -1,6 +1,5 @@
 """Decoupled direction and norm attack (Rony et al. 2019)."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from holdfast.core.space import Budget, of_box
 from holdfast.core.target import Gradients
 from holdfast.evasion.finish import Nearest, finish
 from holdfast.ops import balls
+from holdfast.ops.ascent import cosine
 from holdfast.ops.rows import take
 
 
@@ -58,7 +58,7 @@ class DDN(EvasionAttack[Gradients]):
                 keep, x, aim, low, high, worst, eps, delta, grad
             )
             margin, hits = take(keep, margin, hits)
-            alpha = self.last_step + (1 - self.last_step) * _cosine(step / self.steps)
+            alpha = self.last_step + (1 - self.last_step) * cosine(step / self.steps)
             delta = delta + alpha * _direction(grad, rng)
             eps = torch.minimum(
                 eps * torch.where(margin > 0, 1 - self.gamma, 1 + self.gamma), worst
@@ -66,11 +66,6 @@ class DDN(EvasionAttack[Gradients]):
             delta = balls.rows(eps, x) * balls.steepest(delta, "l2")
             delta = torch.minimum(torch.maximum(delta, low), high)
         yield from finish(target, x, hits, aim, budget, self.final_steps)
-
-
-def _cosine(share: float) -> float:
-    """Falls from one to zero while `share` goes from zero to one."""
-    return (1 + math.cos(math.pi * share)) / 2
 
 
 def _direction(grad: Tensor, rng: Generator) -> Tensor:

@@ -1,6 +1,5 @@
 """Fast minimum-norm attack (Pintor et al. 2021)."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from holdfast.core.space import Budget, of_box
 from holdfast.core.target import Gradients
 from holdfast.evasion.finish import Nearest, finish
 from holdfast.ops import balls
+from holdfast.ops.ascent import cosine
 from holdfast.ops.rows import take
 
 _DUAL: dict[str, balls.Norm] = {"linf": "l1", "l2": "l2", "l1": "linf", "l0": "l2"}
@@ -63,8 +63,8 @@ class FMN(EvasionAttack[Gradients]):
             keep = yield Candidate(adv, aim.degree(target.decode(gradient.raw)))
             x, aim, worst, eps, delta, grad = take(keep, x, aim, worst, eps, delta, grad)
             margin, hits = take(keep, margin, hits)
-            gamma = self.last_gamma + (self.gamma - self.last_gamma) * _cosine(step / self.steps)
-            alpha = self.last_step + (self.step_size - self.last_step) * _cosine(step / self.steps)
+            gamma = self.last_gamma + (self.gamma - self.last_gamma) * cosine(step / self.steps)
+            alpha = self.last_step + (self.step_size - self.last_step) * cosine(step / self.steps)
             eps = torch.minimum(
                 self._radius(eps, delta, grad, margin, hits.size, gamma, norm), worst
             )
@@ -89,8 +89,3 @@ class FMN(EvasionAttack[Gradients]):
         seen = torch.maximum(balls.size(delta, norm) + away, eps * (1 + gamma))
         missed = torch.where(least.isfinite(), eps * (1 + gamma), seen)
         return torch.where(hit, torch.minimum(eps * (1 - gamma), least), missed)
-
-
-def _cosine(share: float) -> float:
-    """Falls from one to zero while `share` goes from zero to one."""
-    return (1 + math.cos(math.pi * share)) / 2
