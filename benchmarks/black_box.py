@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from holdfast.core.errors import NotApplicable
 from holdfast.core.goal import AwayFrom
 from holdfast.core.method import REGISTRY
 from holdfast.core.run import Run
-from holdfast.core.space import Box, Budget
+from holdfast.core.space import Budget
 from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.boundary import Boundary
 from holdfast.evasion.attacks.geoda import GeoDA
@@ -44,6 +43,7 @@ from holdfast.evasion.attacks.qeba import QEBA
 from holdfast.evasion.attacks.sign_opt import SignOPT
 from holdfast.evasion.attacks.surfree import SurFree
 from holdfast.ops.baselines import BASELINES, raised
+from tests.black_box import Counter
 
 DECISIONS = {
     "HopSkipJump": HopSkipJump(),
@@ -57,26 +57,6 @@ DECISIONS = {
 }
 BARS = {"foolbox HopSkipJump": "HopSkipJump", "ART GeoDA": "GeoDA", "ART Sign-OPT": "Sign-OPT"}
 """What our attack of the same name must reach, at each allowance."""
-
-
-@dataclass(eq=False)
-class Counter:
-    """A target with scores alone, which counts the rows it is shown."""
-
-    module: nn.Module
-    rows: int = 0
-    space: Box = field(default_factory=Box)
-
-    def scores(self, x: Tensor) -> Tensor:
-        self.rows += len(x)
-        with torch.no_grad():
-            return self.module(x)
-
-    def decode(self, raw: Tensor) -> Tensor:
-        return raw.argmax(1)
-
-    def answer(self, x: Tensor) -> Tensor:
-        return self.decode(self.scores(x))
 
 
 def count_all(target: Counter, x: Tensor, y: Tensor, queries: int) -> bool:

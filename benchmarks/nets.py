@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -21,20 +22,12 @@ from holdfast.core.dataset import Dataset
 from holdfast.data.idx import open_idx
 from holdfast.ops import balls, bounds
 from holdfast.targets.torch import TorchClassifier
+from tests.planted import Winners
 
 CACHE = Path(__file__).parent / ".cache"
 DATA = Path(__file__).parents[2] / "shared" / "data"
 Objective = Callable[[nn.Module, Tensor, Tensor, float, torch.Generator], Tensor]
 """(module, x, y, share of the training that is done, rng) -> loss."""
-
-
-class WinnersTakeAll(nn.Module):
-    """Keeps the largest tenth of each input's activations (Xiao et al. 2020): gradients shatter."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.flatten(1)
-        least = flat.topk(max(1, flat.shape[1] // 10), 1).values[:, -1:]
-        return (flat * (flat >= least)).view_as(x)
 
 
 def small_cnn(activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Module:
@@ -122,7 +115,7 @@ NETS = {
     "trades": Net("mnist", trades(0.3), 10, {"linf": 0.3, "l2": 1.5}),
     "l2": Net("mnist", madry(2.0, "l2"), 8, {"linf": 0.15, "l2": 2.0}),
     "ibp": Net("mnist", intervals(0.3), 20, {"linf": 0.3, "l2": 1.5}),
-    "kwta": Net("mnist", plain, 4, {"linf": 0.1, "l2": 1.0}, WinnersTakeAll),
+    "kwta": Net("mnist", plain, 4, {"linf": 0.1, "l2": 1.0}, partial(Winners, 0.1)),
     "fashion": Net("fashion-mnist", madry(0.1), 8, {"linf": 0.1, "l2": 1.0}),
 }
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from holdfast.core.goal import AwayFrom
 from holdfast.core.run import Run
-from holdfast.core.space import Budget
+from holdfast.core.space import Box, Budget
 from holdfast.engine.evasion import Attacked, attack
 from holdfast.ops.balls import Norm
 from tests.oracles import two_class
@@ -72,3 +73,23 @@ def check_beats_noise(
     assert reached >= by_noise + 0.5, f"{reached:.2f} of the rows fell, {by_noise:.2f} by noise"
     assert torch.equal(got.success, target.answer(got.x) != goal.labels)
     return got
+
+
+@dataclass(eq=False)
+class Counter:
+    """A classifier with nothing but scores, which counts the rows it is shown."""
+
+    module: nn.Module
+    rows: int = 0
+    space: Box = field(default_factory=Box)
+
+    def scores(self, x: Tensor) -> Tensor:
+        self.rows += len(x)
+        with torch.no_grad():
+            return self.module(x)
+
+    def decode(self, raw: Tensor) -> Tensor:
+        return raw.argmax(1)
+
+    def answer(self, x: Tensor) -> Tensor:
+        return self.decode(self.scores(x))

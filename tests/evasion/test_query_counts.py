@@ -1,18 +1,17 @@
 """The ledger of every black-box attack against a count made outside of it."""
 
-from dataclasses import dataclass, field
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from holdfast import catalogue
 from holdfast.core.errors import NotApplicable
 from holdfast.core.goal import AwayFrom
 from holdfast.core.method import REGISTRY
 from holdfast.core.run import Run
-from holdfast.core.space import Box, Budget
+from holdfast.core.space import Budget
 from holdfast.engine.evasion import attack
+from tests.black_box import Counter
 
 catalogue.load_all()
 BLACK_BOX = [
@@ -20,26 +19,6 @@ BLACK_BOX = [
     for e in REGISTRY.values()
     if e.kind == "EvasionAttack" and e.needs in ("Answers", "Scores") and e.items == "Tensor"
 ]
-
-
-@dataclass(eq=False)
-class Counter:
-    """A classifier of 8 x 8 images with nothing but scores, which counts the rows it is shown."""
-
-    module: nn.Module
-    rows: int = 0
-    space: Box = field(default_factory=Box)
-
-    def scores(self, x: Tensor) -> Tensor:
-        self.rows += len(x)
-        with torch.no_grad():
-            return self.module(x)
-
-    def decode(self, raw: Tensor) -> Tensor:
-        return raw.argmax(1)
-
-    def answer(self, x: Tensor) -> Tensor:
-        return self.decode(self.scores(x))
 
 
 def net() -> nn.Module:
