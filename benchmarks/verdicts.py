@@ -1,6 +1,7 @@
 """AutoAttack and the fast verdict on the same rows, beside the authors' AutoAttack where it is at hand.
 
-    PYTHONPATH=. python benchmarks/verdicts.py [NET ...] [--norm linf] [--rows 1000] [--reference DIR]
+    PYTHONPATH=. python benchmarks/verdicts.py [NET ...] [--norm linf] [--eps E] [--rows 1000]
+        [--seed 0] [--reference DIR]
 
 DIR is a checkout of the authors' code (github.com/fra31/auto-attack), which is not part of Holdfast.
 Passes are counted by a wrapper around the network, outside of every attack: rows that go forward,
@@ -45,23 +46,27 @@ class Counted(nn.Module):
         self.backwards += len(grad)
 
 
-def authors(folder: Path, module: nn.Module, x: Tensor, y: Tensor, norm: str, eps: float) -> Tensor:
+def authors(
+    folder: Path, module: nn.Module, x: Tensor, y: Tensor, norm: str, eps: float, seed: int
+) -> Tensor:
     """Which rows the authors' standard version breaks."""
     sys.path.insert(0, str(folder))
     from autoattack import AutoAttack as Published
 
     name = {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
     run = Published(
-        module, norm=name, eps=eps, version="standard", device="cpu", seed=0, verbose=False
+        module, norm=name, eps=eps, version="standard", device="cpu", seed=seed, verbose=False
     )
     adversarial = run.run_standard_evaluation(x, y, bs=256)
     with torch.no_grad():
         return module(adversarial).argmax(1) != y
 
 
-def compare(name: str, norm: str, n: int, data: Path, reference: Path | None) -> None:
-    """One network, one norm, all verdicts."""
-    target, rows, eps = load(name, data), held_out(name, n, data), NETS[name].eps[norm]
+def compare(name: str, given: argparse.Namespace) -> None:
+    """One network, all verdicts."""
+    target, rows = load(name, given.data), held_out(name, given.rows, given.data)
+    norm, seed = given.norm, given.seed
+    eps = given.eps or NETS[name].eps[norm]
     right = target.answer(rows.tensor) == rows.y
     x, y = rows.tensor[right], rows.y[right]
     fallen: dict[str, Tensor] = {}
@@ -70,17 +75,17 @@ def compare(name: str, norm: str, n: int, data: Path, reference: Path | None) ->
         start = time.perf_counter()
         if method is not None:
             seen = TorchClassifier(counted)
-            got = attack(method, seen, x, AwayFrom(y), Budget(norm, eps), Run())
+            got = attack(method, seen, x, AwayFrom(y), Budget(norm, eps), Run(seed=seed))
             fallen[label] = got.success
-        elif reference is not None:
-            fallen[label] = authors(reference, counted, x, y, norm, eps)
+        elif given.reference is not None:
+            fallen[label] = authors(given.reference, counted, x, y, norm, eps, seed)
         else:
             continue
         seconds = time.perf_counter() - start
         standing = rate("", len(x) - int(fallen[label].sum()), len(rows))
         passes = (counted.forwards + counted.backwards) / len(x)
-        print(f"| {name} | {norm} {eps:g} | {label} | {standing.value:.4f} [{standing.low:.3f}, "
-              f"{standing.high:.3f}] | {int(fallen[label].sum())} of {len(x)} | "
+        print(f"| {name} | {norm} {eps:g} | {label}, seed {seed} | {standing.value:.4f} "
+              f"[{standing.low:.3f}, {standing.high:.3f}] | {int(fallen[label].sum())} of {len(x)} | "
               f"{counted.forwards / len(x):.0f} + {counted.backwards / len(x):.0f} = {passes:.0f} | "
               f"{seconds:.0f} |", flush=True)  # fmt: skip
         if method is not None:
@@ -99,6 +104,8 @@ if __name__ == "__main__":
     )
     parser.add_argument("nets", nargs="*", default=list(NETS))
     parser.add_argument("--norm", default="linf")
+    parser.add_argument("--eps", type=float, help="the network's own by default")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--reference", type=Path)
@@ -108,4 +115,4 @@ if __name__ == "__main__":
     print("| net | eps | attack | robust accuracy | fell | passes per row | seconds |")
     print("|---|---|---|---|---|---|---|")
     for each_net in given.nets:
-        compare(each_net, given.norm, given.rows, given.data, given.reference)
+        compare(each_net, given)

@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 
+# threads that wait for each other on a busy machine make small networks ten times slower
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
 from holdfast.core.dataset import Dataset
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -120,17 +120,19 @@ def _follow(
                 rows, around, degree, distance, limit, endless = take(
                     keep, rows, around, degree, distance, limit, endless
                 )
+                keep = None
             tally.charge(stage, ledger, rows)
             claimed = candidate.degree.detach().float().cpu()
             index = _hopeful(claimed, degree, goal)
-            if len(index):  # nothing is measured of rows that are no better than before
-                size = _size(space, pick(candidate.x, index), pick(around, index), budget)
-                nearer = (claimed[index] > degree[index]) | (size < distance[index])
-                better = (size <= limit[index]) & nearer
-                index, size = index[better], size[better]
-                best = _put(best, rows[index], pick(candidate.x, index))
-                tally.found(stage, rows[index])
-                degree, distance = put(degree, index, claimed[index]), put(distance, index, size)
+            if not len(index):  # nothing is measured of rows that are no better than before
+                continue
+            size = _size(space, pick(candidate.x, index), pick(around, index), budget)
+            nearer = (claimed[index] > degree[index]) | (size < distance[index])
+            better = (size <= limit[index]) & nearer
+            index, size = index[better], size[better]
+            best = _put(best, rows[index], pick(candidate.x, index))
+            tally.found(stage, rows[index])
+            degree, distance = put(degree, index, claimed[index]), put(distance, index, size)
             # nothing is nearer than no change at all
             wanted = (degree < goal.threshold) | (endless & (distance > 0))
             ledger.active = int(wanted.sum())

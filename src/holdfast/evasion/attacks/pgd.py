@@ -45,11 +45,11 @@ class PGD(EvasionAttack[Gradients]):
             keep = yield Candidate(adv, goal.degree(target.decode(gradient.raw)))
             x, adv, goal, budget, grad = take(keep, x, adv, goal, budget, gradient.wrt_input)
             if budget.measure == "l0":
-                step = _leap(cast(Box, space), grad)
+                adv = adv + _leap(cast(Box, space), grad)
             else:
                 alpha = self.step_size / self.steps * budget.rows(x)
-                step = alpha * space.steepest(grad, adv, budget)
-            adv = space.project(adv + step, x, budget)
+                adv = torch.addcmul(adv, alpha, space.steepest(grad, adv, budget))
+            adv = space.project(adv, x, budget)
         yield Candidate(adv, goal.degree(target.answer(adv)))
 
 
