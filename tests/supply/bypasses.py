@@ -382,9 +382,9 @@ MISUSES: list[tuple[str, str, bytes, str]] = [
     ("a tar member that is a link", "m.tar", tarred(b"2"), "kind that is not read"),
     ("a tar header that moves the next one", "m.tar", tarred(b"0", pax={"size": "2000"}), "moves the next"),
     ("an array file whose width depends on the machine", "m.npy", npy(bytes(4), descr="'i'"), "header"),
-    ("an empty file", "m.pkl", b"", "neither a pickle"),
-    ("random bytes", "m.dat", np.random.default_rng(0).bytes(400), "neither a pickle"),
-    ("a zip archive of text", "m.zip", zipped({"readme.txt": b"hello"}), "no part is a pickle"),
+    ("an empty file", "m.pkl", b"", "neither a known format"),
+    ("random bytes", "m.dat", np.random.default_rng(0).bytes(400), "neither a known format"),
+    ("a zip archive of noise", "m.zip", zipped({"noise.dat": b"\xfe\xfc hello"}), "a known kind"),
     ("a cut zip archive", "m.pt", zipped({"a/data.pkl": pickle.dumps({})})[:-30], "zip archive"),
-    ("a gzip file of text", "m.gz", gzip.compress(b"hello there"), "no pickle"),
+    ("a gzip file of noise", "m.gz", gzip.compress(b"\xfe\xfc hello there"), "no known kind"),
 ]  # fmt: skip

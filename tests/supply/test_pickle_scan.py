@@ -30,8 +30,9 @@ from holdfast.core.run import Run
 from holdfast.engine.case import Case
 from holdfast.engine.scan import assess, scan
 from holdfast.supply import pickle_names
-from holdfast.supply.pickle_machine import Allowance, Stream
+from holdfast.supply.pickle_machine import Stream
 from holdfast.supply.pickle_opcodes import run
+from holdfast.supply.reading import Allowance
 from holdfast.supply.scanners.pickle_scan import PickleScan, scan_file
 from tests.supply.bypasses import CASES, EVIL, MISUSES, P2, SYSTEM, call, name, pickled, u, zipped
 
@@ -373,16 +374,16 @@ def test_other_formats_are_named_and_unknown_ones_are_not_clean(tmp_path) -> Non
     from safetensors.numpy import save
 
     found = scanned(tmp_path, "w.safetensors", save({"a": np.arange(3.0)}))
-    assert [f.severity for f in found] == [Severity.INFO, Severity.INFO]
-    assert "safetensors" in found[0].title
+    assert [f.severity for f in found] == [Severity.INFO]
+    assert "safetensors" in found[0].detail
     assert worst(scanned(tmp_path, "w.txt", b"a letter to the reader")) == Severity.MEDIUM
 
 
 def test_a_verdict_depends_on_the_bytes_alone_and_needs_no_torch(tmp_path) -> None:
     (tmp_path / "m.pkl").write_bytes(EVIL)
     script = (
-        "import sys\nfrom pathlib import Path\nfrom holdfast.supply.pickle_files import scan_file\n"
-        f"found = scan_file(Path({str(tmp_path / 'm.pkl')!r}))\n"
+        "import sys\nfrom pathlib import Path\nfrom holdfast.supply.files import scan_file\n"
+        f"found = scan_file(Path({str(tmp_path / 'm.pkl')!r})).findings\n"
         "assert not {'torch', 'numpy', 'sklearn', 'joblib', 'scipy'} & set(sys.modules)\n"
         "print([(f.rule, f.where, f.title) for f in found])"
     )

@@ -214,11 +214,16 @@ def report(
 
 
 @app.command()
-def scan(paths: Annotated[list[Path], typer.Argument(help="model files")]) -> None:
-    """Say what is in model files without loading them; exits 1 when one could run code."""
+def scan(
+    paths: Annotated[list[Path], typer.Argument(help="model files, folders, archives")],
+    json: Annotated[Path | None, typer.Option(help="write everything here; - for stdout")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="write SARIF 2.1.0 here; - for stdout")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="files that are read at once")] = 1,
+) -> None:
+    """Say what is in model files without loading them; exits 1 unless every file is clean."""
     from holdfast.cli.scanning import run
 
-    raise typer.Exit(run(paths))
+    raise typer.Exit(run(paths, json, sarif, jobs))
 
 
 @app.command("list")

@@ -10,11 +10,12 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from holdfast.supply.pickle_machine import Allowance
+from holdfast.supply import rules
 from holdfast.supply.pickle_values import Buffer, Exhausted, Malformed
+from holdfast.supply.reading import Allowance, Part, Reading
 
 MEMBERS = 65_536
 STORED, DEFLATED = 0, 8
@@ -242,3 +243,42 @@ def tar_members(data: Buffer, start: int, end: int) -> Iterator[Member]:
         if count > MEMBERS:
             raise Exhausted("an archive of too many members")
         pos += 512 + (size + 511) // 512 * 512
+
+
+def listed(reading: Reading, part: Part, entries: Iterator[Member]) -> list[Member]:
+    """Members that are files, up to where the archive can be read."""
+    found: list[Member] = []
+    try:
+        found.extend(entry for entry in entries if not entry.name.endswith("/"))
+    except Malformed as error:
+        reading.report(part, rules.MALFORMED, str(error))
+    except Exhausted as error:
+        reading.report(part, rules.BUDGET, str(error))
+    return found
+
+
+def unpacked(
+    reading: Reading, part: Part, member: Member, raw: bool = False, script: bool = False
+) -> Part:
+    """The bytes of a member, and issues about its packing."""
+    inner = part.within(member.start, member.end, member.name)
+    for problem in member.problems:
+        reading.report(inner, rules.MALFORMED, f"a member {problem}")
+    if member.method == DEFLATED:
+        inner = inflated(reading, inner, "deflate", part.within(0, 0, member.name, b""))
+    elif member.method != STORED:
+        reading.report(inner, rules.BUDGET, f"packed by method {member.method}, which is not read")
+        inner = part.within(0, 0, member.name, b"")
+    return replace(inner, raw=raw, script=script or inner.script)
+
+
+def inflated(reading: Reading, part: Part, kind: str, empty: Part) -> Part:
+    """`empty`, filled with what `part` unpacks to."""
+    try:
+        content, problem = inflate(part.data, part.start, part.end, kind, reading.allowance)
+    except Exhausted as error:
+        reading.report(part, rules.BUDGET, str(error))
+        return empty
+    if problem:
+        reading.report(part, rules.MALFORMED, problem)
+    return replace(empty, data=content, end=len(content))

@@ -1,77 +1,39 @@
-"""From the notes of the pickle machine to findings that a reader can act on."""
+"""From the notes of the pickle machine to issues that a reader can act on."""
 
-from holdfast.core.record import Finding, Measurement, Property, Severity, Stage
-from holdfast.supply.pickle_values import Note, show
+from holdfast.core.record import Severity
+from holdfast.supply import rules
+from holdfast.supply.pickle_values import Note
+from holdfast.supply.reading import Part, Reading
+from holdfast.supply.rules import Rule, Verdict
 
-SCANNER = "supply/pickle_scan"
-REFS = (
-    "AML.T0011.000",
-    "AML.T0010.003",
-    "OWASP ML06:2023",
-    "NIST AI 100-2 supply chain attack",
-)
-REFUSE = (
-    "Do not load the file. Ask for the weights as safetensors or ONNX, or for the estimator as "
-    "skops: these hold no code."
-)
-AGAIN = (
-    "Nobody knows what the rest of the file does. Do not load it; get it again from its source, "
-    "or ask for the weights as safetensors."
-)
-
-_KINDS: dict[str, tuple[str, Severity, str]] = {
-    "executes": ("executing-callable", Severity.CRITICAL, REFUSE),
-    "unknown": ("unknown-callable", Severity.HIGH, REFUSE),
-    "misuse": ("misused-callable", Severity.HIGH, REFUSE),
-    "malformed": ("malformed", Severity.HIGH, AGAIN),
-    "budget": ("not-analysed", Severity.HIGH, AGAIN),
-    "loader": ("left-to-loader", Severity.MEDIUM, "Load it only with a loader that you know."),
-    "trailing": ("trailing-bytes", Severity.MEDIUM, AGAIN),
-    "script": ("script", Severity.MEDIUM, "Review its code, or ask for the weights alone."),
-    "unknown-format": ("not-analysed", Severity.MEDIUM, "Nothing can be said about this file."),
-}
+_LOADS = "Loading the file {subject}"
+_RULES = {
+    "executes": Rule("pickle_scan/executing-callable", _LOADS, Severity.CRITICAL, rules.CONVERT),
+    "unknown": Rule("pickle_scan/unknown-callable", _LOADS, Severity.HIGH, rules.CONVERT),
+    "misuse": Rule(
+        "pickle_scan/misused-callable", _LOADS + ": {reason}", Severity.HIGH, rules.CONVERT
+    ),
+    "malformed": Rule(
+        "pickle_scan/malformed", rules.MALFORMED.title, Severity.HIGH, rules.AGAIN,
+        Verdict.MALFORMED,
+    ),
+    "budget": Rule(
+        "pickle_scan/not-analysed", rules.BUDGET.title, Severity.HIGH, rules.AGAIN, Verdict.UNREAD
+    ),
+    "loader": Rule(
+        "pickle_scan/left-to-loader", "What is loaded depends on the loader: {reason}",
+        Severity.MEDIUM, "Load it only with a loader that you know.",
+    ),
+}  # fmt: skip
 
 
-def explain(note: Note, file: str, member: str, offset: int) -> Finding:
-    """A note in words, with the callable, its place and what to do."""
-    rule, severity, remedy = _KINDS[note.kind]
+def tell(reading: Reading, part: Part, note: Note) -> None:
+    """Report a note, with the callable, its place and what calls it."""
+    subject = note.subject
     if note.kind in ("executes", "unknown"):
-        title = f"Loading the file {'calls' if note.calls else 'imports'} {note.subject}"
+        subject = f"{'calls' if note.calls else 'imports'} {note.subject}"
     elif note.kind == "misuse":
-        title = f"Loading the file misuses {note.subject}: {note.reason}"
-    else:
-        title = _TITLES[note.kind].format(reason=note.reason)
+        subject = f"misuses {note.subject}"
     calls = ", ".join(opcode for opcode, _ in note.calls)
-    reason = f"{note.reason[:1].upper()}{note.reason[1:]}"
-    told = f"{reason}; called by {calls}." if calls else f"{reason}."
-    inside = f"!{show(member, 200)}" if member else ""
-    where = f"{file}{inside}, byte {offset:,}"
-    return finding(rule, severity, title, f"{told} {remedy}", where)
-
-
-_TITLES = {
-    "malformed": "The file is malformed: {reason}",
-    "budget": "A part of the file was not analysed: {reason}",
-    "loader": "What is loaded depends on the loader: {reason}",
-    "trailing": "Something lies behind the end: {reason}",
-    "script": "The archive holds TorchScript code, which this scanner does not read",
-    "unknown-format": "Not analysed: {reason}",
-}
-
-
-def finding(
-    rule: str, severity: Severity, title: str, detail: str, where: str,
-    evidence: tuple[Measurement, ...] = (),
-) -> Finding:  # fmt: skip
-    """A finding of the pickle scanner."""
-    return Finding(
-        rule=f"{SCANNER}/{rule}",
-        severity=severity,
-        title=title,
-        detail=detail,
-        where=where,
-        property=Property.INTEGRITY,
-        stage=Stage.DEPLOYMENT,
-        evidence=evidence,
-        refs=REFS,
-    )
+    reason = f"{note.reason}; called by {calls}" if calls else note.reason
+    reading.report(part, _RULES[note.kind], reason, note.at, subject)

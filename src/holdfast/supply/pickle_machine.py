@@ -21,21 +21,13 @@ from holdfast.supply.pickle_values import (
     Symbol,
     show,
 )
+from holdfast.supply.reading import Allowance
 
 LONG = 512
 """Longer strings stay in the file: no allowed name or setting is that long."""
 
 MANY = 500
 """Notes that are kept of one stream."""
-
-
-@dataclass
-class Allowance:
-    """What may still be spent on one file: opcodes, nesting, and bytes of decompressed data."""
-
-    opcodes: int = 3_000_000
-    depth: int = 8
-    inflated: int = 256 * 2**20
 
 
 @dataclass(slots=True)

@@ -7,9 +7,12 @@ from pathlib import Path
 from holdfast.core.kinds import Scanner
 from holdfast.core.method import method
 from holdfast.core.record import Finding
-from holdfast.supply.pickle_files import scan_file
+from holdfast.supply import files
 
-__all__ = ["PickleScan", "scan_file"]
+
+def scan_file(path: Path) -> tuple[Finding, ...]:
+    """All findings about one file, the worst first; the last tells what was read."""
+    return files.scan_file(path).findings
 
 
 @method(
