@@ -9,7 +9,7 @@ from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.engine.evasion import attack
 from holdfast.evasion.attacks.carlini_wagner import CarliniWagner
-from holdfast.evasion.carlini import L0, L2, Linf, Settings
+from holdfast.evasion.carlini import L0, L2, Bisection, Linf, Settings
 from holdfast.ops.box_transform import Adam, TanhBox
 from tests.oracles import check_masked, check_minimum, check_targeted, problem, two_class
 from tests.toys import LinearTarget
@@ -102,9 +102,7 @@ def test_adam_is_that_of_torch_for_every_row_by_itself() -> None:
 
 
 def test_c_is_bisected_and_grows_tenfold_until_the_first_hit() -> None:
-    plan = L2.of(
-        Settings(steps=1, search_steps=4, c=0.1, largest_c=20, decrease=0.9), torch.zeros(1, 2)
-    )
+    plan = Bisection.of(Settings(1, 4, 0.1, 20, 0.9), torch.zeros(1, 2))
     seen = []
     for hit in (False, True, False, True):
         seen.append(float(plan.c))
@@ -114,6 +112,57 @@ def test_c_is_bisected_and_grows_tenfold_until_the_first_hit() -> None:
     assert seen == pytest.approx([0.1, 1.0, 0.55, 0.775])
     assert done.all()
     assert float(plan.c) == pytest.approx((0.55 + 0.775) / 2)
+
+
+def test_the_multiplier_of_a_hit_bounds_c_from_below_and_the_first_c_is_thrice_that() -> None:
+    """Margin <g, delta> - 5 with g = (3, 4): the nearest hit is g / 5 and its c is 2 / 5."""
+    g, near = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.6, 0.8]])
+    plan = L2.of(Settings(1, 9, 1e-3, 20, 0.9, enough=0.1), torch.zeros(1, 2))
+    plan.begin(torch.tensor([5.0]), g, (-near, near))
+    assert plan.c.tolist() == pytest.approx([3 * 0.4])
+    hit, size = torch.tensor([True]), near.square().sum(1)
+    done, anew = plan.told(hit, near, g, size)
+    assert anew.all()
+    assert not done.any(), "the first hit tells nothing about what another descent gains"
+    assert plan.c.tolist() == pytest.approx([(0.4 + 1.2) / 2])
+    assert plan.told(hit, 0.95 * near, g, 0.95**2 * size)[0].all(), "it gained less than a tenth"
+
+
+def test_a_row_goes_on_while_descents_gain_and_c_grows_while_none_hits() -> None:
+    plan = L2.of(Settings(1, 9, 0.1, 20, 0.9, enough=0.1), torch.zeros(1, 1))
+    delta, no, yes = torch.ones(1, 1), torch.tensor([False]), torch.tensor([True])
+    for c in (0.1, 1.0, 10.0):
+        assert float(plan.c) == pytest.approx(c)
+        assert not plan.told(no, delta, delta, torch.ones(1))[0].any()
+    for size in (1.0, 0.8, 0.6):
+        assert not plan.told(yes, size * delta, delta, torch.tensor([size**2]))[0].any()
+    assert plan.told(yes, 0.57 * delta, delta, torch.tensor([0.57**2]))[0].all()
+
+
+def test_digits_cost_a_fraction_of_all_steps_and_an_end_without_haste_gains_little(
+    digit_target, digits
+) -> None:
+    x = digits[1].x[:12]
+    goal, budget = AwayFrom(digit_target.answer(x)), Budget("l2", torch.inf)
+    got = attack(CarliniWagner(), digit_target, x, goal, budget, Run())
+    slow = attack(CarliniWagner(enough=0.0), digit_target, x, goal, budget, Run())
+    assert got.success.all()
+    assert got.backwards < 12 * 350  # of 900
+    assert slow.backwards > 1.5 * got.backwards
+    assert got.distance.median() < 1.05 * slow.distance.median()
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf", "l0"])
+def test_units_of_the_features_change_nothing(norm: str) -> None:
+    target, x = two_class((6,), n=4)
+    scale = torch.tensor([0.25, 4.0, 1.0, 16.0, 0.5, 2.0])  # powers of two round alike
+    box = Box(low=0.0, high=scale, scale=scale)
+    other = LinearTarget(target.weight / scale.view(-1, 1), target.bias, box)
+    goal, method = AwayFrom(target.answer(x)), CarliniWagner(steps=20, search_steps=3)
+    plain = attack(method, target, x, goal, Budget(norm, torch.inf), Run())
+    scaled = attack(method, other, x * scale, goal, Budget(norm, torch.inf), Run())
+    assert plain.success.all()
+    assert torch.allclose(scaled.x / scale, plain.x, atol=1e-4)
 
 
 def test_tau_shrinks_after_a_hit_and_what_sticks_out_is_pulled_back() -> None:

@@ -15,6 +15,8 @@ from holdfast.ops import balls
 from holdfast.ops.rows import take
 from holdfast.ops.segments import Segments
 
+_MOST = 1e10
+"""Authors' code: largest c."""
 _TENTHS = 10
 """Authors' code: whether a descent still helps is looked at ten times."""
 
@@ -25,9 +27,10 @@ class Settings:
 
     steps: int
     search_steps: int
-    c: float
+    initial_c: float
     largest_c: float
     decrease: float
+    enough: float = 0.0
 
 
 @dataclass(eq=False)
@@ -52,7 +55,7 @@ class Plan:
     def of(cls, settings: Settings, x: Tensor) -> Self:
         """At the beginning, for inputs `x`."""
         zero = x.new_zeros(len(x))
-        state = [zero + settings.c, zero.clone(), zero + torch.inf, zero.clone()]
+        state = [zero + settings.initial_c, zero.clone(), zero + torch.inf, zero.clone()]
         for each in fields(cast(Any, cls))[len(state) + 1 :]:
             start = each.metadata["start"]  # None for ones of the input's shape
             state.append(torch.ones_like(x) if start is None else zero + start)
@@ -63,18 +66,33 @@ class Plan:
         state = [getattr(self, each.name) for each in fields(self)[1:]]
         return type(self)(self.settings, *take(index, *state))
 
+    def begin(self, short: Tensor, slope: Tensor, reach: tuple[Tensor, Tensor]) -> None:
+        """Told how far clean inputs are short of a hit, (N,), their margin's slope and `Box.reach`.
+
+        All in units.
+        """
+
+    def held(self, adv: Tensor, start: Tensor) -> Tensor:
+        """The inputs with those features as they were that may not change any more."""
+        return adv
+
+    def drawn(self, hit: Tensor, delta: Tensor) -> Tensor:
+        """Hits (N,) that are drawn back to the boundary at once."""
+        return torch.zeros_like(hit)
+
     def pull(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """The distance part of the objective (N,), and its gradient in the change, in units."""
         return delta.flatten(1).square().sum(1), 2 * delta
 
-    def told(self, hit: Tensor, delta: Tensor, gain: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    def told(
+        self, hit: Tensor, delta: Tensor, slope: Tensor, loss: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """After a step: rows (N,) that have finished, and rows whose descent starts anew.
 
         Args:
             hit: (N,) whether the goal is reached with the confidence that is asked for.
             delta: the change, in units.
-            gain: (N, ...) what every feature could add to the margin, by its gradient, where it
-                may still go; only L0 asks.
+            slope: the margin's gradient in it.
             loss: (N,) value of the objective.
         """
         raise NotImplementedError
@@ -101,22 +119,72 @@ class Plan:
 
 
 @dataclass(eq=False)
-class L2(Plan):
+class Bisection(Plan):
     """|delta|^2 + c f; c by bisection, each c from the clean input on (sec. VI-A)."""
 
     low: Tensor = field(metadata={"start": 0.0})
     high: Tensor = field(metadata={"start": torch.inf})
     searched: Tensor = field(metadata={"start": 0.0})
 
-    def told(self, hit: Tensor, delta: Tensor, gain: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    def told(
+        self, hit: Tensor, delta: Tensor, slope: Tensor, loss: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Another c where the descent is over; the row is done after `search_steps` of them."""
         over, fell = self._late(hit, loss)
+        return self._next(over, fell), self._anew(over)
+
+    def _next(self, over: Tensor, fell: Tensor) -> Tensor:
+        """Narrows the interval of c where a descent is over; which rows have used up theirs."""
         self.high = torch.where(over & fell, torch.minimum(self.high, self.c), self.high)
         self.low = torch.where(over & ~fell, torch.maximum(self.low, self.c), self.low)
         new = torch.where(self.high.isfinite(), (self.low + self.high) / 2, 10 * self.c)
         self.c = torch.where(over, new, self.c)
         self.searched = self.searched + over
-        return over & (self.searched >= self.settings.search_steps), self._anew(over)
+        return over & (self.searched >= self.settings.search_steps)
+
+
+@dataclass(eq=False)
+class L2(Bisection):
+    """The same with an interval that closes faster, and rows that leave when little is to be gained.
+
+    Ours: at the nearest hit |delta|^2 + c f is stationary from c = 2 <delta, g> / |g|^2 on, where g
+    is the gradient of the margin: for any larger c it still is the minimum, as f has a kink there.
+    So this multiplier of the best hit bounds c from below, and each descent goes on from that hit.
+
+    Attributes:
+        near: |delta|^2 of the best hit.
+        dual: its multiplier.
+        was: `near` when the descent began.
+    """
+
+    near: Tensor = field(metadata={"start": torch.inf})
+    dual: Tensor = field(metadata={"start": 0.0})
+    was: Tensor = field(metadata={"start": torch.inf})
+
+    def begin(self, short: Tensor, slope: Tensor, reach: tuple[Tensor, Tensor]) -> None:
+        """The first c is thrice the multiplier of the hit on a linear model with that slope."""
+        square = slope.flatten(1).square().sum(1).clamp(min=balls.TINY)
+        self.c = (3 * 2 * short / square).clamp(self.settings.initial_c, _MOST)
+
+    def told(
+        self, hit: Tensor, delta: Tensor, slope: Tensor, loss: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Another c where the descent is over; the row is done when that gained next to nothing."""
+        better = (hit & (loss < self.near)).nonzero().flatten()
+        if len(better):
+            d, g = delta[better].flatten(1), slope[better].flatten(1)
+            self.near[better] = loss[better]
+            self.dual[better] = 2 * (d * g).sum(1) / g.square().sum(1).clamp(min=balls.TINY)
+        over, fell = self._late(hit, loss)
+        if not bool(over.any()):
+            return over, over
+        known = self.near.isfinite()
+        self.low = torch.where(over & known, torch.maximum(self.low, self.dual), self.low)
+        self.low = torch.minimum(self.low, self.high)
+        done = self._next(over, fell | (self.near < self.was))
+        done |= over & known & (self.near > (1 - self.settings.enough) ** 2 * self.was)
+        self.was = torch.where(over, self.near, self.was)
+        return done, self._anew(over)
 
 
 @dataclass(eq=False)
@@ -135,17 +203,23 @@ class Linf(Plan):
         beyond = delta.abs() - balls.rows(self.tau, delta)
         return beyond.clamp(min=0).flatten(1).sum(1), delta.sign() * (beyond > 0)
 
-    def told(self, hit: Tensor, delta: Tensor, gain: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    def drawn(self, hit: Tensor, delta: Tensor) -> Tensor:
+        """Hits inside of the cube: they say where the next one is."""
+        return hit & (balls.size(delta, "linf") <= self.tau)
+
+    def told(
+        self, hit: Tensor, delta: Tensor, slope: Tensor, loss: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """A smaller tau where this one was met; a larger c where it was not."""
         size = balls.size(delta, "linf")
-        met = hit & (size <= self.tau)
+        met = self.drawn(hit, delta)
         late, fell = self._late(hit, loss)
         late = late & ~met
         # where f was met outside of the cube, a larger c only pushes farther out
         gone = late & (fell | (2 * self.c > self.settings.largest_c))
         self.met = torch.where(met, size, self.met)
         self.missed = torch.where(gone, self.tau, self.missed)
-        lower = (self.c / 8).clamp(min=self.settings.c)  # not from the beginning again
+        lower = (self.c / 8).clamp(min=self.settings.initial_c)  # not from the beginning again
         self.c = torch.where(gone, lower, torch.where(late, 2 * self.c, self.c))
         less = self.settings.decrease * self.met
         tau = torch.where(self.missed > 0, (self.met + self.missed) / 2, less)
@@ -165,10 +239,23 @@ class L0(Plan):
     """
 
     free: Tensor = field(metadata={"start": None})
+    down: Tensor = field(metadata={"start": None})
+    up: Tensor = field(metadata={"start": None})
 
-    def told(self, hit: Tensor, delta: Tensor, gain: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    def begin(self, short: Tensor, slope: Tensor, reach: tuple[Tensor, Tensor]) -> None:
+        """How far features can go is needed to tell what they can add."""
+        self.down, self.up = reach
+
+    def held(self, adv: Tensor, start: Tensor) -> Tensor:
+        """Frozen features are as they were."""
+        return torch.where(self.free > 0, adv, start)
+
+    def told(
+        self, hit: Tensor, delta: Tensor, slope: Tensor, loss: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Fewer free features where the goal was reached; a larger c where it was not."""
         late = self._late(hit, loss)[0] & ~hit
+        gain = torch.maximum(slope * self.up, slope * self.down)
         size = delta.abs().flatten(1) * self.free.flatten(1)
         changed = size > 1e-4
         count = changed.sum(1)

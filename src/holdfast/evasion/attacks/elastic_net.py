@@ -10,7 +10,7 @@ from holdfast.core.kinds import Candidate, EvasionAttack, Search
 from holdfast.core.method import hyper, method
 from holdfast.core.space import Budget, of_box
 from holdfast.core.target import Gradients
-from holdfast.evasion.carlini import L2, DrawBack, Settings
+from holdfast.evasion.carlini import Bisection, DrawBack, Settings
 from holdfast.ops import balls
 from holdfast.ops.rows import among, take
 
@@ -52,7 +52,9 @@ class ElasticNet(EvasionAttack[Gradients]):
         keep = yield Candidate(best, least.isfinite().float())
         live = among((least > 0).nonzero().flatten(), keep)
         start = x[live]
-        plan = L2.of(Settings(self.steps, self.search_steps, self.initial_c, 0.0, 0.0), start)
+        plan = Bisection.of(
+            Settings(self.steps, self.search_steps, self.initial_c, 0.0, 0.0), start
+        )
         low, high = box.reach(start)
         old = ahead = torch.zeros_like(start)  # x_k - x and y_k - x, in units
         while len(live):
