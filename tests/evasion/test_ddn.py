@@ -29,7 +29,7 @@ def test_the_norm_follows_hits_and_misses_by_factors_of_gamma() -> None:
     """The boundary is at 0.12: from 0.1 up while it is missed, down after each hit."""
     target = LinearTarget(torch.tensor([[1.0, -1.0]]), torch.tensor([-0.5, 0.5]))
     x = torch.tensor([[0.62]])
-    search = DDN(init_norm=0.1, gamma=0.1).run(
+    search = DDN(init_norm=0.1, gamma=0.1, last_gamma=0.1).run(
         target, x, AwayFrom(target.answer(x)), Budget("l2", torch.inf),
         torch.Generator().manual_seed(0),
     )  # fmt: skip
@@ -37,11 +37,28 @@ def test_the_norm_follows_hits_and_misses_by_factors_of_gamma() -> None:
     assert moved == pytest.approx([0, 0.11, 0.121, 0.121 * 0.9, 0.121 * 0.9 * 1.1], abs=1e-6)
 
 
+def test_gamma_falls_by_a_half_cosine() -> None:
+    """Never hit, so that the norm grows by one plus gamma each time: 0.2, then the middle, 0.11."""
+    target = LinearTarget(torch.tensor([[1e-6, -1e-6]]), torch.tensor([0.5, -0.5]))
+    x = torch.tensor([[0.5]])
+    search = DDN(steps=4, init_norm=0.1, gamma=0.2, last_gamma=0.02, final_steps=0).run(
+        target, x, AwayFrom(target.answer(x)), Budget("l2", torch.inf),
+        torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    sizes = [float((one.x - x).abs()) for one in search]
+    half = 0.5**0.5
+    grown = [1.2, 1 + 0.11 + 0.09 * half, 1.11]
+    assert sizes == pytest.approx([0, 0.12, 0.12 * grown[1], 0.12 * grown[1] * grown[2]], rel=1e-4)
+
+
 def test_the_last_probes_remove_what_the_norm_overshot() -> None:
     target, x = two_class(n=8)
     far = target.distance(x, "l2")
     goal, budget = AwayFrom(target.answer(x)), Budget("l2", torch.inf)
-    got = [attack(DDN(steps=30, final_steps=k), target, x, goal, budget, Run()) for k in (0, 4)]
+    got = [
+        attack(DDN(30, last_gamma=0.1, final_steps=k), target, x, goal, budget, Run())
+        for k in (0, 4)
+    ]
     over = [float((each.distance / far).max()) for each in got]
     assert over[0] > 1.005
     assert over[1] < 1.005

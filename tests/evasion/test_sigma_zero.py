@@ -59,3 +59,29 @@ def test_unchanged_features_are_exactly_the_clean_ones() -> None:
     got = attack(SigmaZero(steps=50), target, x, goal, budget, Run())
     assert torch.equal((got.x != x).sum(1).float(), got.distance)
     assert (got.distance < 20).all()
+
+
+def _iterates(method: SigmaZero) -> list[tuple[torch.Tensor, bool]]:
+    """Change and success of every iterate on one linear problem."""
+    target, x = two_class((64,), n=1, spread=0.9)
+    goal, budget = AwayFrom(target.answer(x)), Budget("l0", torch.inf)
+    search = method.run(target, x, goal, budget, torch.Generator().manual_seed(0))
+    return [(one.x - x, bool(one.degree >= 1)) for one in search]
+
+
+def test_the_second_half_begins_anew_from_the_nearest_hit_with_half_the_step() -> None:
+    told = _iterates(SigmaZero(steps=60, restart=15))
+    for start in (30, 45):
+        hits = [change for change, hit in told[:start] if hit]
+        least = min(int((change != 0).sum()) for change in hits)
+        nearest = next(change for change in hits if int((change != 0).sum()) == least)
+        assert torch.allclose(told[start][0], nearest, atol=1e-6)
+        moved = (told[start + 1][0] - told[start][0]).abs()  # Adam's first step, clipped to the box
+        kept = (told[start + 1][0] != 0) & (told[start][0] != 0)
+        assert moved[kept].max() <= 0.5 + 1e-6
+
+
+def test_without_restarts_it_is_the_papers_own_schedule() -> None:
+    method = SigmaZero(steps=40, restart=0)
+    assert [method._rate(step) for step in (0, 20, 40)] == pytest.approx([1.0, 0.55, 0.1])
+    assert len(_iterates(method)) == 40

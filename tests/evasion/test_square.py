@@ -7,6 +7,7 @@ from holdfast.core.goal import AwayFrom
 from holdfast.core.run import Run
 from holdfast.core.space import Box, Budget
 from holdfast.engine.evasion import attack
+from holdfast.evasion import windows
 from holdfast.evasion.attacks.square import Square
 from holdfast.ops import balls, squares
 from tests.black_box import check_beats_noise, check_counted, check_done_rows_are_free
@@ -90,6 +91,70 @@ def test_every_place_is_tried_and_rows_have_windows_of_their_own() -> None:
     assert (mask.flatten(1).sum(1) == 4).all()
 
 
+def test_a_row_visits_every_place_once_before_any_again_in_an_order_of_its_own() -> None:
+    walk = torch.rand(5, 2, generator=rng())
+    pixels = squares.visited(walk, range(7, 7 + 40), (2, 3), 6, 10)
+    assert pixels.shape == (5, 40, 6)
+    corner = pixels[..., 0]
+    for row in corner:
+        assert sorted(row.tolist()) == sorted(10 * i + j for i in range(5) for j in range(8))
+    assert len({tuple(row.tolist()) for row in corner}) == 5
+    inside = (pixels - corner.unsqueeze(2)).unique(dim=1).squeeze(1)
+    assert torch.equal(inside[0], torch.tensor([0, 1, 2, 10, 11, 12]))
+    again = squares.visited(walk, range(47, 87), (2, 3), 6, 10)
+    assert torch.equal(again, pixels)
+
+
+def corners_of(shape: tuple[int, ...], n: int = 4) -> windows.Corners:
+    x = torch.rand(n, *shape, generator=rng())
+    target = LinearTarget(torch.zeros(x[0].numel(), 2), torch.zeros(2))
+    return windows.Corners.of(target, x, Budget("linf", 0.1), rng())
+
+
+def test_every_linf_proposal_changes_something_and_only_within_one_window() -> None:
+    ball = corners_of((2, 8, 8))
+    at = ball.first(rng(1))
+    at[:2] = True  # here half of all draws of one channel's sign would change nothing
+    trial = ball.proposals(at, 4 / 64, 0, 30, rng(2))
+    changed = trial ^ at.unsqueeze(1)
+    assert changed.flatten(2).any(2).all()
+    rows, columns = changed.any(2).any(3), changed.any(2).any(2)
+    for hit in (rows, columns):
+        place = torch.arange(8).expand_as(hit)
+        spread = place.masked_fill(~hit, -1).amax(2) - place.masked_fill(~hit, 9).amin(2)
+        assert (spread < 2).all()
+    new = trial[changed].float().mean()
+    assert 0.1 < float(new) < 0.5  # where all bits are one they can only fall
+
+
+def test_proposals_that_won_are_made_together_on_top_of_what_is_kept() -> None:
+    ball = corners_of((1, 6, 6))
+    before = ball.first(rng(1))
+    trial = ball.proposals(before, 1 / 36, 0, 6, rng(2))
+    won = torch.zeros(4, 6, dtype=torch.bool)
+    won[0, [1, 3]] = won[2, 5] = True
+    kept = trial[:, 0]
+    got = ball.together(before, kept, trial, won)
+    assert torch.equal(got[[1, 3]], kept[[1, 3]])
+    assert torch.equal(got[0], kept[0] ^ (trial[0, 1] ^ before[0]) ^ (trial[0, 3] ^ before[0]))
+    assert torch.equal(got[2], kept[2] ^ (trial[2, 5] ^ before[2]))
+    points = ball.points(got.unsqueeze(1)).squeeze(1)
+    assert torch.equal(points == ball.up, got)
+
+
+def test_together_in_l2_the_changes_are_added_and_the_whole_is_as_large_as_the_budget() -> None:
+    x = torch.full((3, 1, 6, 6), 0.5)
+    target = LinearTarget(torch.zeros(36, 2), torch.zeros(2))
+    goal, budget = AwayFrom(torch.zeros(3).long()), Budget("l2", 0.3)
+    ball = windows.ball(target, x, goal, budget, rng())
+    before = ball.first(rng(1))
+    trial = ball.proposals(before, 0.1, 0, 4, rng(2))
+    won = torch.tensor([[False, True, True, False]]).expand(3, 4)
+    got = ball.together(before, trial[:, 0], trial, won) - x
+    total = trial[:, 0] - x + (trial[:, 1] - before) + (trial[:, 2] - before)
+    assert torch.allclose(got, 0.3 * total / balls.size(total, "l2").view(-1, 1, 1, 1), atol=1e-6)
+
+
 class Watched(LinearTarget):
     """Keeps every batch it is asked for."""
 
@@ -106,7 +171,14 @@ def watched(shape: tuple[int, ...]) -> tuple[Watched, torch.Tensor]:
 def test_linf_proposals_lie_on_corners_of_the_ball_and_differ_within_one_square() -> None:
     target, x = watched((2, 6, 6))
     eps = 0.02
-    attack(Square(steps=60), target, x, AwayFrom(target.answer(x)), Budget("linf", eps), Run())
+    attack(
+        Square(steps=60, at_once=1),
+        target,
+        x,
+        AwayFrom(target.answer(x)),
+        Budget("linf", eps),
+        Run(),
+    )
     asked = torch.stack(target.__dict__["log"][2:-1])  # without two looks at the clean inputs
     sign = (asked - x) / eps
     assert torch.allclose(sign.abs(), torch.ones_like(sign), atol=1e-4)
@@ -131,7 +203,9 @@ def test_linf_proposals_lie_on_corners_of_the_ball_and_differ_within_one_square(
 def test_proposals_use_the_whole_budget(norm: str) -> None:
     target, x = watched((1, 6, 6))
     eps = target.distance(x, norm) / 2
-    attack(Square(steps=40), target, x, AwayFrom(target.answer(x)), Budget(norm, eps), Run())
+    attack(
+        Square(steps=40, at_once=1), target, x, AwayFrom(target.answer(x)), Budget(norm, eps), Run()
+    )
     asked = torch.stack(target.__dict__["log"][2:-1])
     size = torch.stack([balls.size(each - x, norm) for each in asked])
     assert (size <= eps * 1.001 + 1e-6).all()
@@ -168,6 +242,33 @@ def test_budgets_are_counted_in_the_units_of_the_space() -> None:
     goal = AwayFrom(plain.answer(x))
     got = attack(Square(steps=400), target, x * scale, goal, Budget("linf", eps), Run())
     assert got.success.all()
+
+
+def test_a_pass_asks_about_more_proposals_as_the_run_goes_on_but_no_more_in_all() -> None:
+    target, x = watched((1, 6, 6))
+    eps = target.distance(x, "linf") / 4
+    goal = AwayFrom(target.answer(x))
+    target.__dict__["log"].clear()
+    attack(Square(steps=50), target, x, goal, Budget("linf", eps), Run())
+    asked = [len(points) // 3 for points in target.__dict__["log"][1:-1]]  # no clean inputs
+    assert asked == [1] * 17 + [2] * 8 + [3] * 6
+    assert sum(asked) == 1 + 50
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_many_proposals_in_a_pass_find_about_as_much_as_one(
+    digit_target, digits, norm: str
+) -> None:
+    x = digits[1].x[:40]
+    goal, budget = AwayFrom(digit_target.answer(x)), Budget(norm, {"linf": 0.08, "l2": 0.7}[norm])
+    fell = {
+        at_once: int(
+            attack(Square(200, at_once=at_once), digit_target, x, goal, budget, Run()).success.sum()
+        )
+        for at_once in (1, 16)
+    }
+    assert 4 <= fell[1] <= 36
+    assert abs(fell[16] - fell[1]) <= 5
 
 
 def test_one_query_per_step_and_row_and_restarts_begin_anew() -> None:

@@ -376,7 +376,7 @@ def test_other_formats_are_named_and_unknown_ones_are_not_clean(tmp_path) -> Non
     found = scanned(tmp_path, "w.safetensors", save({"a": np.arange(3.0)}))
     assert [f.severity for f in found] == [Severity.INFO]
     assert "safetensors" in found[0].detail
-    assert worst(scanned(tmp_path, "w.txt", b"a letter to the reader")) == Severity.MEDIUM
+    assert worst(scanned(tmp_path, "w.dat", b"\xfe no letter to the reader")) == Severity.MEDIUM
 
 
 def test_a_verdict_depends_on_the_bytes_alone_and_needs_no_torch(tmp_path) -> None:

@@ -61,10 +61,10 @@ class Field:
                 while True:
                     candidate = inner.send(keep)
                     at = cast(Tensor, candidate.rows)
-                    margin = (
-                        self.aim.take(at).margin(self.target.raw).float().nan_to_num(-torch.inf)
-                    )
-                    self.margin[at] = torch.maximum(self.margin[at], margin)
+                    raw = self.target.raw
+                    if len(raw) == len(at):  # some attacks try several proposals in one pass
+                        margin = self.aim.take(at).margin(raw).float().nan_to_num(-torch.inf)
+                        self.margin[at] = torch.maximum(self.margin[at], margin)
                     keep = yield candidate
             except StopIteration as end:
                 self.stands[part] = torch.isin(part, end.value)

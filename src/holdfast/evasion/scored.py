@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -60,11 +60,11 @@ class Problem:
     goal: Goal
     budget: Budget
 
-    def take(self, keep: Tensor | None) -> "Problem":
+    def take(self, keep: Tensor | None) -> Self:
         """The rows `keep`, or all."""
-        return Problem(self.target, *take(keep, self.x, self.goal, self.budget))
+        return type(self)(self.target, *take(keep, self.x, self.goal, self.budget))
 
-    def repeated(self, count: int) -> "Problem":
+    def repeated(self, count: int) -> Self:
         """Every row `count` times, one after the other."""
         return self.take(torch.arange(len(self.x), device=self.x.device).repeat_interleave(count))
 

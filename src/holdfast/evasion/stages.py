@@ -34,6 +34,8 @@ def follow(
                 rows = take(keep, rows)[0]
             named = replace(candidate, stage=stage, rows=rows if pooled else None)
             keep = yield named
+            if keep is not None and not len(keep):  # others go on, but nobody here
+                return rows[:0]
     except StopIteration:
         return take(keep, rows)[0]  # type: ignore[no-any-return]  # rows are a tensor
     finally:

@@ -1,5 +1,7 @@
 """Square windows of images (N, C, H, W), one per row: where they lie and what is put into them."""
 
+from functools import cache
+
 import torch
 from torch import Generator, Tensor
 
@@ -45,6 +47,40 @@ def corners(
     return top, left
 
 
+def visited(
+    walk: Tensor, numbers: range, window: tuple[int, int], height: int, width: int
+) -> Tensor:
+    """(N, K, h w) pixels of the windows number `numbers` of each row, counted along rows of pixels.
+
+    A row walks over all places in strides of its own that have no divisor in common with their
+    number, so that it comes to each of them once before any comes again.
+
+    Args:
+        walk: (N, 2) numbers in [0, 1) that say where each row starts, and its stride.
+        numbers: K consecutive ones.
+        window: height and width of the windows.
+        height: of the images.
+        width: of the images.
+    """
+    across = width - window[1] + 1
+    places = (height - window[0] + 1) * across
+    strides = _strides(places).to(walk.device)
+    start = (walk[:, :1] * places).long()
+    stride = strides[(walk[:, 1:] * len(strides)).long()]
+    number = torch.arange(numbers.start, numbers.stop, device=walk.device)
+    place = ((start + number * stride) % places).unsqueeze(2)
+    row = torch.arange(window[0], device=walk.device).view(-1, 1) * width
+    inside = (row + torch.arange(window[1], device=walk.device)).flatten()
+    return place // across * width + place % across + inside
+
+
+@cache
+def _strides(places: int) -> Tensor:
+    """Numbers up to `places` that have no divisor in common with it."""
+    every = torch.arange(1, places + 1)
+    return every[torch.gcd(every, torch.tensor(places)) == 1]
+
+
 def mask(top: Tensor, left: Tensor, window: tuple[int, int], like: Tensor) -> Tensor:
     """(N, 1, H, W) Boolean: the pixels of each row's window."""
     height, width = like.shape[-2:]
@@ -53,9 +89,14 @@ def mask(top: Tensor, left: Tensor, window: tuple[int, int], like: Tensor) -> Te
     return (row >= 0) & (row < window[0]) & (column >= 0) & (column < window[1])
 
 
+def bits(shape: tuple[int, ...], rng: Generator) -> Tensor:
+    """True or false with equal chance."""
+    return torch.randint(2, shape, generator=rng, device=rng.device, dtype=torch.bool)
+
+
 def signs(shape: tuple[int, ...], rng: Generator) -> Tensor:
     """Minus one or one with equal chance."""
-    return torch.randint(2, shape, generator=rng, device=rng.device) * 2.0 - 1
+    return bits(shape, rng) * 2.0 - 1
 
 
 def bump(height: int, width: int, power: int) -> Tensor:

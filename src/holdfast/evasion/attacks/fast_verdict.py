@@ -1,7 +1,6 @@
 """AutoAttack's verdict at a fraction of its passes."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -26,8 +25,10 @@ class FastVerdict(EvasionAttack[Gradients]):
     margin:  a short APGD on DLR, every row
     rivals:  a short APGD-T after the first rival, every row that stands. Rivals are ranked by
              z_r - z_y + eps |grad (z_r - z_y)|_dual, the linearised margin at the ball's surface
-    nearer:  more rivals and steps for the quarter, then the tenth with the largest margins so far
-    deep:    the full APGD-T, FAB-T after three rivals, and Square for the last few
+    nearer:  three rivals and more steps for those of the rows with the largest margins so far
+             that make up a quarter, then a tenth of all rows
+    deep:    for the last few the full APGD on cross-entropy and after three rivals, then Square
+             with a fifth of its queries, and with all where those broke a row
     audit:   rivals, FAB and Square for a random share of the rows that were given up. How many
              fall is the rate of false discards. If one does, margins mislead, as masked gradients
              do, and everything that stands goes through AutoAttack.
@@ -39,36 +40,35 @@ class FastVerdict(EvasionAttack[Gradients]):
     pools = True
 
     steps: int = hyper(10, "ours: of the short stages; more found no more", low=1)
-    deep: float = hyper(0.04, "ours: twice what benchmarks needed", low=0, high=1)
+    deep: float = hyper(0.04, "ours: of all rows, for Square; half as many again before it", low=0)
     audit: float = hyper(0.01, "ours: ten rows at least", low=0, high=1)
     queries: int = hyper(5000, "AutoAttack: of Square; a fifth in the audit", low=1)
-    targets: int = hyper(9, "AutoAttack: rivals", low=1)
+    targets: int = hyper(9, "AutoAttack: rivals, in the audit and after it", low=1)
     batch: int = hyper(256, "ours: rows in one pass", low=1)
 
     def run(
         self, target: Gradients, x: Tensor, goal: Goal, budget: Budget, rng: Generator
     ) -> Search:
-        f = Field(target, x, of_classes(goal), budget, rng, self.batch)
-        some = AutoPGD(2 * self.steps, "dlr-targeted")
-        yield from f.each(f.standing(), "margin", AutoPGD(self.steps, "dlr"))
+        f, n = Field(target, x, of_classes(goal), budget, rng, self.batch), len(x)
+        short = self.steps
+        yield from f.each(f.standing(), "margin", AutoPGD(short, "dlr"))
         f.rank(self.targets)
-        stood = len(f.standing())
-        yield from f.each(f.standing(), "rivals", AutoPGD(self.steps, "dlr-targeted"), 1)
-        for share, rivals in ((0.25, 3), (0.1, self.targets)):
-            yield from f.each(f.nearest(share * stood), "nearer", some, rivals)
-        near = f.nearest(self.deep * stood)
+        yield from f.each(f.standing(), "rivals", AutoPGD(short, "dlr-targeted"), 1)
+        for share, steps in ((0.25, 2 * short), (0.1, 4 * short)):
+            yield from f.each(f.nearest(share * n), "nearer", AutoPGD(steps, "dlr-targeted"), 3)
+        near = f.nearest(1.5 * self.deep * n)
+        yield from f.each(near, "deep apgd-ce", AutoPGD(100, "ce"))
+        yield from f.each(f.standing(near), "deep apgd-t", AutoPGD(100, "dlr-targeted"), 3)
         square = Square(self.queries, resc_schedule=False)
-        deep: dict[str, EvasionAttack[Any]] = {
-            "apgd-t": AutoPGD(100, "dlr-targeted"),
-            "fab-t": FAB(targets=3),
-            "square": square,
-        }
-        for stage, part in deep.items():
-            yield from f.each(f.standing(near), f"deep {stage}", part, self.targets)
-        given_up = f.standing()[~torch.isin(f.standing(), near)]
+        few = replace(square, steps=max(1, self.queries // 5))
+        last = f.nearest(self.deep * n)
+        yield from f.each(last, "deep square", few)
+        if len(f.standing(last)) < len(last):
+            yield from f.each(f.standing(last), "deep square", square)
+        given_up = f.standing()[~torch.isin(f.standing(), torch.cat([near, last]))]
         order = torch.randperm(len(given_up), generator=rng, device=x.device)
         sample = given_up[order[: max(LEAST, round(self.audit * len(given_up)))]]
-        for part in (some, FAB(targets=3), replace(square, steps=max(1, self.queries // 5))):
+        for part in (AutoPGD(2 * short, "dlr-targeted"), FAB(targets=3), few):
             yield from f.each(f.standing(sample), "audit", part, self.targets)
         if len(f.standing(sample)) < len(sample):
             everything = AutoAttack(queries=self.queries, targets=self.targets)
