@@ -124,10 +124,14 @@ def ours(norm: balls.Norm) -> dict[str, Attack]:
 
     def carlini(passes: int) -> CarliniWagner:
         if norm != "l2":
-            return CarliniWagner(enough=0.0, steps=max(5, passes // 20), step_size=RATE, initial_c=0.1)
+            return CarliniWagner(
+                enough=0.0, steps=max(5, passes // 20), step_size=RATE, initial_c=0.1
+            )
         count, steps = searches(passes - 8, 2)
         first = 1e-3 if count > 5 else 0.1
-        return CarliniWagner(enough=0.0, steps=steps, step_size=RATE, search_steps=count, initial_c=first)
+        return CarliniWagner(
+            enough=0.0, steps=steps, step_size=RATE, search_steps=count, initial_c=first
+        )
 
     def elastic(passes: int) -> ElasticNet:
         count, steps = searches(passes - 8, 2)
