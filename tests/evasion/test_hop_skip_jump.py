@@ -66,6 +66,26 @@ def test_more_iterations_beat_the_start_and_each_other() -> None:
     assert many.median() < some.median() < 0.8 * first.median()
 
 
+def test_probes_across_the_ray_bring_it_within_six_percent_in_ten_queries_per_feature() -> None:
+    # with probes in all directions it ends 11 % above
+    target, x = LinearTarget.random(100, 2), inputs(16, 100)
+    goal, run = AwayFrom(target.answer(x)), Run(queries=1000)
+    got = attack(HopSkipJump(), target, x, goal, Budget("l2", FREE), run)
+    assert (got.distance / target.distance(x, "l2")).median() < 1.06
+
+
+def test_a_feature_beyond_its_bound_is_not_stirred_by_noise() -> None:
+    # class 1 is to the right; the other features start at a bound, and moving them is of no use
+    weight = torch.zeros(101, 2)
+    weight[0, 1] = 1.0
+    target = LinearTarget(weight, torch.tensor([0.6, 0.0]))
+    x = torch.zeros(12, 101)
+    got = attack(
+        HopSkipJump(), target, x, AwayFrom(target.answer(x)), Budget("l2", FREE), Run(queries=1000)
+    )
+    assert (got.distance / 0.6).median() < 1.1  # 1.34 where every step adds noise to them
+
+
 def test_the_ledger_agrees_with_a_count_made_in_the_target() -> None:
     plain = LinearTarget.random(12, 3)
     target, x = Counting(plain.weight, plain.bias), inputs(7, 12)

@@ -20,7 +20,7 @@ def test_coarse_and_fine_search_find_the_boundary_beside_a_ray_nearer_or_farther
     beside = 0.02 * torch.randn(16, 6, generator=torch.Generator().manual_seed(3))
     theta = torch.nn.functional.normalize(rays.theta + beside)
     closed = target.distance(x, "l2") / (theta * outward(target, x)).sum(1)
-    both = rays.length(hunt, theta, rays.g, hunt.rows, farther=True)
+    both = rays.length(hunt, theta, rays.g, hunt.rows, beside=True)
     nearer = rays.length(hunt, theta, rays.g, hunt.rows)
     far = closed < 0.35  # beyond, rays leave the box
     assert far.sum() > 10

@@ -74,6 +74,23 @@ def test_the_normal_has_the_right_sign_where_all_answers_agree() -> None:
     assert first.norm() > 0
 
 
+def test_with_a_ray_the_normal_is_its_part_across_and_is_found_with_fewer_answers() -> None:
+    edge, normal = half_space("l2", 64)
+    side = torch.randn(64, generator=torch.Generator().manual_seed(7))
+    side = torch.nn.functional.normalize(side - (side @ normal) * normal, dim=0)
+    ray = (0.98 * normal + 0.2 * side).expand(20, 64)
+    across = torch.nn.functional.normalize(normal - (normal @ ray[0]) * ray[0], dim=0)
+    at, rows, delta = 0.1 * normal.expand(20, 64), torch.arange(20), torch.full((20,), 0.05)
+    way, plain = (
+        edge.normal(at, rows, delta, 200, torch.Generator().manual_seed(0), ray=way)
+        for way in (ray, None)
+    )
+    assert ((way * ray).sum(1).abs() < 1e-4 * way.norm(dim=1)).all()
+    assert (torch.cosine_similarity(way, across.expand(20, 64)) > 0.7).all()
+    plain = plain - (plain * ray).sum(1, keepdim=True) * ray
+    assert torch.cosine_similarity(plain, across.expand(20, 64)).mean() < 0.5
+
+
 def test_a_step_is_halved_until_the_point_holds() -> None:
     edge, normal = half_space("l2", 16)
     at = 0.2 * normal.expand(3, 16)

@@ -21,6 +21,8 @@ OTHERS = 255
 """How many other inputs are looked at for the nearest one that is answered as wanted."""
 WIDTH = 2e-6
 """Relative width to which g is known (authors' code of Cheng et al.: beta / 500)."""
+CLOSE = 1e-4
+"""Relative change of g to be expected right beside a direction, where its slope is probed."""
 BEYOND = 1e-4
 """Points are shown by this part farther out: g is known so well that another batch size may differ."""
 SEARCHES, LEAST_STEP = 15, 1e-4
@@ -65,6 +67,10 @@ class Hunt:
     def distance(self, adv: Tensor) -> Tensor:
         """(M,) distance of points from their clean inputs."""
         return balls.size(adv - self.x, self.budget.norm)
+
+    def seen(self, adv: Tensor) -> Tensor:
+        """(M,) distance of the valid points nearest to `adv`, which are what the target is asked."""
+        return self.distance(self.edge.within(adv, self.rows))
 
     def candidate(self, adv: Tensor) -> Candidate:
         """All rows, with `adv` (M, ...) for those that go on."""
@@ -140,18 +146,24 @@ def hops(
     hunt: Hunt, iterations: int, initial: int, maximum: int, rng: Generator,
     draw: Draw | None = None,
 ) -> Flow[Candidate, Tensor | None, None]:  # fmt: skip
-    """The loop of HopSkipJump; `draw` says which noise its estimate of the normal is made of."""
-    adv = hunt.adv
+    """The loop of HopSkipJump; `draw` says which noise its estimate of the normal is made of.
+
+    For L2, points are kept as they were before they are brought into the box: a feature that was
+    pushed beyond its bound stays there, and the noise of the estimate does not pull it back in.
+    """
+    adv, euclidean = hunt.adv, hunt.budget.norm == "l2"
     for t in range(1, iterations + 1):
         if not len(adv):
             return
-        delta = hunt.distance(adv) / hunt.edge.dims
+        delta = hunt.seen(adv) / hunt.edge.dims
         adv = hunt.edge.search(hunt.x, adv, hunt.rows)
         adv, delta = yield from hunt.show(adv, delta)
         count = min(int(initial * math.sqrt(t)), maximum)
-        way = hunt.edge.normal(adv, hunt.rows, delta, count, rng, draw)
-        length = hunt.distance(adv) / math.sqrt(t)
+        ray = balls.steepest(adv - hunt.x, "l2") if euclidean else None
+        way = hunt.edge.normal(adv, hunt.rows, delta, count, rng, draw, ray)
+        length = hunt.seen(adv) / math.sqrt(t)
         adv = hunt.edge.step(adv, hunt.rows, balls.steepest(way, hunt.budget.norm), length)
+        adv = adv if euclidean else hunt.edge.within(adv, hunt.rows)
     adv = hunt.edge.search(hunt.x, adv, hunt.rows)
     yield hunt.candidate(adv)
 
@@ -201,15 +213,18 @@ class Rays:
         return replace(self, theta=theta, g=torch.where(mask, self.g, other.g))
 
     def length(
-        self, hunt: Hunt, theta: Tensor, guess: Tensor, rows: Tensor, farther: bool = False
+        self, hunt: Hunt, theta: Tensor, guess: Tensor, rows: Tensor, beside: bool = False
     ) -> Tensor:
-        """Boundary along other directions of the rows `rows`, inf where it is not near the guess."""
+        """Boundary along other directions of the rows `rows`, inf where it is not near the guess.
+
+        Where they are right `beside` the directions of the guess, it is as near, on either side.
+        """
 
         def path(length: Tensor, which: Tensor) -> Tensor:
             point = hunt.x[rows[which]] + balls.rows(length, theta) * theta[which]
             return hunt.edge.within(point, rows[which])
 
-        return hunt.edge.radius(path, guess, rows, WIDTH, farther)
+        return hunt.edge.radius(path, guess, rows, WIDTH, beside, CLOSE if beside else 0.01)
 
     def descend(self, hunt: Hunt, slope: Tensor) -> Self:
         """Along -slope: the step doubles while g sinks, or is quartered until it does.

@@ -14,8 +14,8 @@ AT_ONCE = 4096
 """Probes held in memory together; the normal is a sum, so it can be gathered in parts."""
 HALVINGS = 30
 """A step is given up at a billionth of its length, where single precision ends."""
-BRACKET = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-"""Relative steps by which an edge near a guess is bracketed."""
+FARTHEST = 0.64
+"""Relative distance from a guess within which an edge is looked for."""
 Draw = Callable[[Tensor, Generator], Tensor]
 """(like, rng) -> noise of that shape, of any length: the law that probes are drawn from."""
 
@@ -27,7 +27,8 @@ class Boundary:
     All methods take points (M, ...) and, as `rows`, the problem (M,) that each belongs to.
 
     Attributes:
-        reached: points and rows -> (M,) Boolean; it costs one query for each.
+        reached: points and rows -> (M,) Boolean, asked at the nearest valid points; it costs one
+            query for each.
         within: points and rows -> nearest valid points for those rows.
         norm: how distance is measured.
         dims: number of features of one point that may change.
@@ -43,12 +44,14 @@ class Boundary:
     def search(self, x: Tensor, adv: Tensor, rows: Tensor, halvings: int | None = None) -> Tensor:
         """Bisect between x and adv; every point returned was itself seen to hold.
 
-        Without `halvings` the width is D^{-2} of the way for Linf, else D^{-3/2}: within it the
-        estimate of the normal stays nearly unbiased (Chen et al. 2020, sec. IV).
+        Without `halvings` the width is D^{-2} of the way for Linf, else D^{-3/2} / 4: within D^{-3/2}
+        the estimate of the normal stays nearly unbiased (Chen et al. 2020, sec. IV), and probes across
+        the ray meet less of the normal.
         """
         nearest, low, high = adv, adv.new_zeros(len(adv)), adv.new_ones(len(adv))
         if halvings is None:
-            halvings = math.ceil(math.log2(max(2, self.dims)) * (2 if self.norm == "linf" else 1.5))
+            size = math.log2(max(2, self.dims))
+            halvings = math.ceil(2 * size if self.norm == "linf" else 1.5 * size + 2)
         for _ in range(halvings if len(adv) else 0):
             middle = (low + high) / 2
             point = self._between(x, adv, middle)
@@ -79,11 +82,13 @@ class Boundary:
 
     def normal(
         self, at: Tensor, rows: Tensor, delta: Tensor, count: int, rng: Generator,
-        draw: Draw | None = None,
+        draw: Draw | None = None, ray: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Sum over `count` unit draws u of (phi(at + delta u) - mean phi) u, phi = 1 or -1.
 
-        Subtracting the mean answer lowers the variance (Chen et al. 2020, sec. III-C).
+        Subtracting the mean answer lowers the variance (Chen et al. 2020, sec. III-C). With `ray`,
+        unit directions (M, ...), u is made orthogonal to it: what the answers tell is then all of
+        the other directions. Only without it is u what the bounds leave of the draw.
         """
         weighted, plain, phi = torch.zeros_like(at), torch.zeros_like(at), torch.zeros_like(delta)
         for part in torch.arange(count).split(max(1, AT_ONCE // max(1, len(at)))):
@@ -91,8 +96,14 @@ class Boundary:
                 break
             owner = torch.arange(len(at), device=at.device).repeat_interleave(len(part))
             centre, reach = at[owner], balls.rows(delta[owner], at)
-            points = self.within(centre + reach * self.noise(centre, rng, draw), rows[owner])
-            u = (points - centre) / reach.clamp(min=balls.TINY)
+            u = self.noise(centre, rng, draw)
+            if ray is None:
+                points = self.within(centre + reach * u, rows[owner])
+                u = (points - centre) / reach.clamp(min=balls.TINY)
+            else:
+                along = balls.rows((u * ray[owner]).flatten(1).sum(1), u) * ray[owner]
+                u = balls.steepest(u - along, "l2")
+                points = centre + reach * u
             sign = self.reached(points, rows[owner]).to(at.dtype) * 2 - 1
             weighted = weighted.index_add(0, owner, balls.rows(sign, u) * u)
             plain, phi = plain.index_add(0, owner, u), phi.index_add(0, owner, sign)
@@ -105,7 +116,7 @@ class Boundary:
         for _ in range(HALVINGS):
             if not len(left):
                 break
-            point = self.within(at[left] + balls.rows(length[left], at) * way[left], rows[left])
+            point = at[left] + balls.rows(length[left], at) * way[left]
             hit = self.reached(point, rows[left])
             moved = put(moved, left[hit], point[hit])
             left, length = left[~hit], length / 2
@@ -113,11 +124,11 @@ class Boundary:
 
     def radius(
         self, path: Callable[[Tensor, Tensor], Tensor], guess: Tensor, rows: Tensor, width: float,
-        farther: bool = False,
+        farther: bool = False, first: float = 0.01,
     ) -> Tensor:  # fmt: skip
         """How far along a path the region begins, near `guess`: (M,), inf where not found.
 
-        The edge is bracketed in steps that double from a hundredth of the guess, then bisected to
+        The edge is bracketed in steps that double from `first` times the guess, then bisected to
         `width` of it. What is returned was seen to hold.
 
         Args:
@@ -127,6 +138,8 @@ class Boundary:
             width: relative width that ends the bisection.
             farther: also look beyond the guess, up to 1.64 times its length; else a guess that
                 does not hold costs one query.
+            first: relative step that the bracket begins with; a small one saves queries where the
+                edge is close to the guess.
         """
         everyone = torch.arange(len(guess), device=guess.device)
 
@@ -136,9 +149,10 @@ class Boundary:
         hit = holds(guess, everyone) if len(guess) else guess > 0
         low, high = guess.masked_fill(hit, 0), guess.masked_fill(~hit, torch.inf)
         left = everyone if farther else everyone[hit]
-        for share in BRACKET:
+        for doubling in range(int(math.log2(FARTHEST / first)) + 1):
             if not len(left):
                 break
+            share = first * 2**doubling
             length = guess[left] * torch.where(hit[left], 1 - share, 1 + share)
             found = holds(length, left)
             high = put(high, left[found], length[found])

@@ -23,7 +23,12 @@ class HopSkipJump(EvasionAttack[Answers]):
     v    = sum_b (phi(adv + delta u_b) - mean phi) u_b,   b = 1 .. initial_queries sqrt(t)
     adv <- adv + step steepest(v),   step = |adv - x| / sqrt(t), halved until phi = 1
 
-    where theta = D^{-3/2} for L2 and D^{-2} for Linf, and delta = |adv - x| / D before the search.
+    where theta = D^{-3/2} / 4 for L2 and D^{-2} for Linf, and delta = |adv - x| / D before the search.
+    Two things are ours, for L2. The u_b are orthogonal to adv - x: the search goes that way in any
+    case, and late, when the normal lies nearly along it, answers would tell of little else. And adv
+    is brought into the box only to be asked about, so that noise does not stir features which were
+    pushed beyond their bounds.
+
     It starts from uniform noise, else from an input at hand that is answered as wanted, else from salt
     and pepper, other inputs and noise in turn.
     """

@@ -59,7 +59,7 @@ class OPTAttack(EvasionAttack[Answers]):
         for _ in range(self.directions):
             u = hunt.edge.noise(rays.theta, rng)
             theta = balls.steepest(rays.theta + balls.rows(rays.eps, u) * u, "l2")
-            g = rays.length(hunt, theta, rays.g, hunt.rows, farther=True)
+            g = rays.length(hunt, theta, rays.g, hunt.rows, beside=True)
             rise = torch.where(g.isfinite(), g - rays.g, 0) / rays.eps
             total = total + balls.rows(rise, u) * u
             tried = tried.where(tried.g <= g, replace(rays, theta=theta, g=g))

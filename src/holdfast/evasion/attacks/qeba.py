@@ -26,6 +26,7 @@ class QEBA(EvasionAttack[Answers]):
     (QEBA-F), both `reduction` times smaller along each side. Normals of image classifiers lie mostly
     in such subspaces, so fewer queries find them. The subspace of a reference model's gradients
     (QEBA-I) needs such a model and is left out. For inputs that are no images W is the whole space.
+    What differs in our HopSkipJump differs here too.
     """
 
     measures = ("l2",)
