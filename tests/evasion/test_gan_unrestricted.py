@@ -19,7 +19,7 @@ from holdfast.ops.generators import conditional
 from tests.toys import LinearTarget
 
 ANY = Budget("any", 0.0)
-QUICK = GANUnrestricted(steps=60, tries=2, lessons=350, latent=4, lambda2=10.0)
+QUICK = GANUnrestricted(steps=60, tries=2, lessons=350, latent=4, lambda2=10.0, sure=0.5)
 
 
 def sides(n: int = 400, seed: int = 0) -> Dataset:
@@ -111,6 +111,25 @@ class Shown:
     def gradient(self, x, loss):
         self.made.append(x)
         return self.target.gradient(x, loss)
+
+
+def test_what_is_found_shows_its_class_as_surely_as_plain_images_do(learnt) -> None:
+    data = sides(160, seed=1)
+    low = data.x[(data.y == 0) & (data.x.mean(1) < 0.25)]  # rows that the target reads rightly
+    labels = torch.zeros(len(low), dtype=torch.long)
+
+    def surely(sure):
+        method = replace(learnt, method=replace(learnt.method, sure=sure))
+        got = attack(method, judge_at(0.25), low, AwayFrom(labels), ANY, Run())
+        assert got.success.any()
+        return learnt.gan.told(got.x[got.success])[1].softmax(1)[:, 0]
+
+    assert surely(0.0).min() < 0.8 <= surely(0.8).min()
+    # nothing can be as sure as this; then it is as sure as half of what the GAN makes
+    z = torch.randn(500, learnt.gan.latent, generator=torch.Generator().manual_seed(3))
+    plain = learnt.gan.made(z, torch.zeros(500, dtype=torch.long))
+    usual = learnt.gan.told(plain)[1].softmax(1)[:, 0]
+    assert surely(1.0).min() > usual.quantile(0.3)
 
 
 def test_a_wanted_class_is_reached_by_inputs_that_show_the_old_one(learnt) -> None:

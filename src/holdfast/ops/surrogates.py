@@ -143,20 +143,23 @@ def classifier(shape: tuple[int, ...], classes: int, width: int = 128) -> nn.Mod
 
 
 class Decoder(nn.Module):
-    """Codes (N, latent) to rows of shape `after` between `low` and `high`."""
+    """Codes (N, latent) to rows of shape `after` between `low` and `high`, by dense layers or `body`."""
 
-    def __init__(self, latent: int, after: tuple[int, ...], low: Tensor, high: Tensor) -> None:
+    def __init__(
+        self, latent: int, after: tuple[int, ...], low: Tensor, high: Tensor,
+        body: nn.Module | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.after = after
         self.register_buffer("low", low)
         self.register_buffer("high", high)
-        self.body = nn.Sequential(
+        self.body = body or nn.Sequential(
             nn.Linear(latent, 128), nn.ELU(), nn.Linear(128, 128), nn.ELU(),
             nn.Linear(128, math.prod(after)),
         )  # fmt: skip
 
     def forward(self, code: Tensor) -> Tensor:
-        unit: Tensor = self.body(code).sigmoid().view(-1, *self.after)
+        unit: Tensor = self.body(code).sigmoid().reshape(-1, *self.after)
         low, high = self.get_buffer("low"), self.get_buffer("high")
         return low + (high - low) * unit
 
