@@ -237,12 +237,35 @@ def list_(
     list_methods(domain, kind)
 
 
+Page = Annotated[Path | None, typer.Option(help="write it as a page with the graph drawn")]
+
+
 @app.command()
-def show(id_: Annotated[str, typer.Argument(metavar="ID", help="such as evasion/pgd")]) -> None:
-    """What a method does, what it needs, where it is from, and its settings."""
+def show(
+    what: Annotated[str, typer.Argument(metavar="ID|FILE", help="evasion/pgd, or model.onnx")],
+    page: Page = None,
+) -> None:
+    """What a method does and needs, or what a model file is made of."""
+    if Path(what).is_file():
+        from holdfast.cli.browsing import show_file
+
+        show_file(Path(what), page)
+        return
     from holdfast.cli.listing import show_method
 
-    show_method(id_)
+    show_method(what)
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="model file")],
+    second: Annotated[Path, typer.Argument(help="model file")],
+    page: Page = None,
+) -> None:
+    """What distinguishes two model files: weights to the bit, operators, edges; exits 1 if anything."""
+    from holdfast.cli.browsing import diff_files
+
+    raise typer.Exit(diff_files(first, second, page))
 
 
 @app.callback(invoke_without_command=True)

@@ -38,18 +38,18 @@ def render(assessments: Sequence[Assessment], tensor: Callable[[str], Tensor], m
         The same text for the same arguments.
     """
     models = [model(assessment, n, tensor) for n, assessment in enumerate(assessments, 1)]
-    page = (
-        _environment()
-        .get_template("report.html.jinja")
-        .render(
-            models=models,
-            comparison=compare(assessments),
-            made=words.moment(made),
-            tool=words.tool_version(),
-            style=Markup((HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704  # our own file
-        )
-    )
-    return page.translate(_UNSEEN).encode("utf-8", "replace").decode()  # no lone surrogates either
+    return page(
+        "report.html.jinja",
+        models=models, comparison=compare(assessments), made=words.moment(made),
+    )  # fmt: skip
+
+
+def page(template: str, **values: object) -> str:
+    """A template of this package as a whole page, everything in it escaped."""
+    style = Markup((HERE / "report.css").read_text(encoding="utf-8"))  # noqa: S704  # our own file
+    made = _environment().get_template(template)
+    text = made.render(tool=words.tool_version(), style=style, **values)
+    return text.translate(_UNSEEN).encode("utf-8", "replace").decode()  # no lone surrogates either
 
 
 def excerpt(record: Record) -> str:
