@@ -32,6 +32,11 @@ def rivals(scores: Tensor, labels: Tensor, count: int) -> Tensor:
     return others.topk(min(count, scores.shape[1] - 1), 1).indices
 
 
+def rival(scores: Tensor, labels: Tensor) -> Tensor:
+    """Log-probability of the best other class."""
+    return scores.log_softmax(1).scatter(1, labels.view(-1, 1), -torch.inf).amax(1)
+
+
 def dlr(scores: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio: margin / (largest - third largest score) (Croce & Hein 2020, eq. 6).
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import torch
@@ -10,13 +11,13 @@ from torch.nn.functional import cross_entropy
 
 from holdfast.core.dataset import Dataset
 from holdfast.core.errors import NotApplicable
-from holdfast.core.goal import Goal, ToClass, of_classes
+from holdfast.core.goal import AwayFrom, Goal, ToClass, of_classes
 from holdfast.core.kinds import Candidate, EvasionAttack, Search
 from holdfast.core.method import hyper, method
 from holdfast.core.record import Value
 from holdfast.core.space import Box, Budget
 from holdfast.core.target import Gradients
-from holdfast.ops import balls, surrogates
+from holdfast.ops import balls, losses, surrogates
 from holdfast.ops.generators import Conditional, conditional, reader
 from holdfast.ops.rows import take
 
@@ -89,9 +90,7 @@ class GANUnrestricted(EvasionAttack[Gradients]):
                     code = z.detach().requires_grad_()
                     made = space.within(gan.made(code, labels), x)
                     said = gan.told(made)[1]
-                    got = target.gradient(
-                        made.detach(), _Wanted(aim.labels, isinstance(aim, ToClass))
-                    )
+                    got = target.gradient(made.detach(), partial(_wanted, aim))
                     far = ((code - start).square() - self.near**2).clamp(min=0).mean(1).sum()
                     kept = cross_entropy(said, labels, reduction="sum")
                     gain = (made * got.wrt_input).sum() - self.lambda1 * far - self.lambda2 * kept
@@ -118,19 +117,9 @@ class GANUnrestricted(EvasionAttack[Gradients]):
         return conditional(x, labels, classes, (low, high), self.latent, lessons, rng)
 
 
-@dataclass(frozen=True)
-class _Wanted:
+def _wanted(aim: AwayFrom, raw: Tensor) -> Tensor:
     """Log-probability of the wanted class, or of the best rival of the label."""
-
-    labels: Tensor
-    targeted: bool
-
-    def __call__(self, raw: Tensor) -> Tensor:
-        said = raw.log_softmax(1)
-        own = said.gather(1, self.labels.view(-1, 1)).squeeze(1)
-        return (
-            own if self.targeted else said.scatter(1, self.labels.view(-1, 1), -torch.inf).amax(1)
-        )
+    return aim.loss(raw) if isinstance(aim, ToClass) else losses.rival(raw, aim.labels)
 
 
 @dataclass(frozen=True, eq=False)
