@@ -1,5 +1,7 @@
 """Sign-OPT's slope, from one query per direction; what it reaches is in test_decisions.py."""
 
+from dataclasses import replace
+
 import torch
 
 from holdfast.core.goal import AwayFrom
@@ -77,3 +79,40 @@ def test_directions_grow_with_the_root_of_the_iteration(monkeypatch) -> None:
     method = SignOPT(iterations=9, directions=10)
     list(method.run(target, x, goal, budget, torch.Generator().manual_seed(0)))
     assert counts == [10, 14, 17, 20, 22, 24, 26, 28, 30]
+
+
+def leaving(rays: Rays, feature: int) -> Rays:
+    """The rays bent so that one feature ends far below its bound of 0."""
+    ray = rays.g[:, None] * rays.theta
+    ray[:, feature] = -3.0
+    g = ray.norm(dim=1)
+    return replace(rays, theta=ray / g[:, None], g=g)
+
+
+def test_a_feature_beyond_its_bound_has_no_slope_and_the_others_have() -> None:
+    _, _, hunt, rays = rays_on(6, 5)
+    slope = SignOPT().slope(hunt, leaving(rays, 2), 50, torch.Generator().manual_seed(0))
+    assert (slope[:, 2] == 0).all()
+    assert (slope[:, [0, 1, 3, 4, 5]].abs().sum(1) > 0).all()
+
+
+def test_recalled_rays_meet_the_same_valid_points_in_no_greater_length() -> None:
+    _, _, hunt, rays = rays_on(6, 5)
+    rays = leaving(rays, 2)
+    back = rays.recalled(hunt, 1.0, torch.Generator().manual_seed(0))
+
+    def point(some: Rays) -> torch.Tensor:
+        return hunt.x + some.g[:, None] * some.theta
+
+    assert torch.allclose(point(back), hunt.edge.within(point(rays), hunt.rows), atol=1e-6)
+    assert torch.allclose(back.theta.norm(dim=1), torch.ones(5))
+    assert (back.g < rays.g).all()
+    none = rays.recalled(hunt, 0.0, torch.Generator().manual_seed(0))
+    assert torch.allclose(none.g, rays.g)
+
+
+def test_a_feature_that_was_recalled_onto_its_bound_has_a_slope_again() -> None:
+    _, _, hunt, rays = rays_on(6, 5)
+    rng = torch.Generator().manual_seed(0)
+    back = leaving(rays, 2).recalled(hunt, 1.0, rng)
+    assert (SignOPT().slope(hunt, back, 50, rng)[:, 2] != 0).all()

@@ -207,6 +207,17 @@ class Rays:
         _, *left = yield from hunt.show(self.points(hunt), self.theta, self.g, self.alpha, self.eps)
         return type(self)(*left)
 
+    def recalled(self, hunt: Hunt, share: float, rng: Generator) -> Self:
+        """Rays to the same valid points, on which a `share` of the features beyond bounds is there.
+
+        Those features lie right on their bounds then, so that a probe of them is answered again.
+        """
+        ray = balls.rows(self.g, self.theta) * self.theta
+        inside = hunt.edge.within(hunt.x + ray, hunt.rows) - hunt.x
+        back = torch.rand(ray.shape, generator=rng, device=ray.device) < share
+        ray = torch.where(back, inside, ray)
+        return replace(self, theta=balls.steepest(ray, "l2"), g=balls.size(ray, "l2"))
+
     def where(self, mask: Tensor, other: Self) -> Self:
         """These directions for the rows of `mask`, the other ones elsewhere."""
         theta = torch.where(balls.rows(mask, self.theta) > 0, self.theta, other.theta)
