@@ -39,7 +39,7 @@ $(PEERS)/.ready: pyproject.toml constraints.txt
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.[dp,fair,tables,skops,trees]'
+	$(INSTALL) --editable '.[audit,bom,dp,fair,tables,skops,signing,trees]'
 	touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready

@@ -150,7 +150,7 @@ def test_a_check_that_only_one_assessment_has_is_shown_as_such() -> None:
         ("ReconstructionAttack", "noise recognised by an independent model", None),
         ("ReconstructionAttack", "recognised by an independent model", False),
         ("Scanner", "unsafe callables", False),
-        ("Scanner", "not analysed", False),
+        ("Scanner", "other findings", False),
     ],
 )
 def test_the_good_direction_of_each_measurement_is_known(

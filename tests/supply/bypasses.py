@@ -144,6 +144,89 @@ def attributes(*pairs: bytes) -> bytes:
     return call("collections", "OrderedDict", b"](" + items + b"e")
 
 
+def doubled(levels: int, times: int = 2) -> bytes:
+    """A list that holds another one `times` times, which holds a third one as often, and so on."""
+    level = b"".join(
+        b"](" + b"h%c" * times % ((key,) * times) + b"eq%c0" % (key + 1) for key in range(levels)
+    )
+    return b"]q\x000" + level + b"h%c" % levels
+
+
+def nested_key(levels: int) -> bytes:
+    """A tuple that holds another one twice, and so on, as the key of a dictionary."""
+    level = b"".join(b"h%ch%c\x86q%c0" % (key, key, key + 1) for key in range(levels))
+    return b")q\x000}" + level + b"h%cNs" % levels
+
+
+def tensor(count: int, size: int, offset: int = 0, stride: int = 1) -> bytes:
+    """A tensor of `size` numbers of a storage of `count`."""
+    key = u("storage") + name("torch", "FloatStorage") + u("0") + u("cpu") + b"K" + bytes([count])
+    body = (
+        b"((" + key + b"tQK" + bytes([offset]) + b"K" + bytes([size]) + b"\x85K" + bytes([stride])
+    )
+    return name("torch._utils", "_rebuild_tensor_v2") + body + b"\x85\x89}tR"
+
+
+DEEPER = pickled(name("_pickle", "loads"), b"C" + bytes([len(EVIL)]), EVIL, b"\x85R", header=P4)
+BOMBS = (
+    ("lists that hold each other", pickled(doubled(40)), "again and again"),
+    ("a billion laughs", pickled(doubled(10, 10)), "again and again"),
+    ("a key that takes forever to hash", pickled(nested_key(60)), "hashed"),
+    (
+        "a set of tuples that takes forever to hash",
+        pickled(
+            b")q\x00"
+            + b"".join(b"h%ch%c\x86q%c" % (k, k, k + 1) for k in range(40))
+            + b"\x8f(h\x28\x90",
+            header=P4,
+        ),
+        "hashed",
+    ),
+    ("lists a hundred thousand deep", pickled(b"]" * 100_000, b"a" * 99_999), "levels deep"),
+    ("tuples a hundred thousand deep", pickled(b")" + b"\x85" * 100_000), "levels deep"),
+    (
+        "a length of exabytes",
+        pickled(b"\x8e" + (2**62).to_bytes(8, "little"), b"abc", header=P4),
+        "announced",
+    ),
+    ("a memo key of four billion", pickled(b"Nr\xff\xff\xff\xff"), "out of all proportion"),
+    (
+        "a number of a megabyte",
+        pickled(b"\x8b" + (2**20).to_bytes(4, "little") + bytes(2**20)),
+        "1,048,576 bytes",
+    ),
+    ("a number of ten thousand digits", b"I" + b"9" * 10_000 + b"\n.", "cannot be read"),
+    (
+        "as many bytes as a number says",
+        pickled(name("builtins", "bytearray"), b"J\xff\xff\xff\x7f\x85R"),
+        "more bytes",
+    ),
+    (
+        "as many bytes as a number says, by __newobj__",
+        pickled(
+            name("copyreg", "__newobj__"), name("builtins", "bytearray"), b"J\xff\xff\xff\x7f\x86R"
+        ),
+        "more bytes",
+    ),
+    (
+        "a list of a range",
+        pickled(
+            name("builtins", "list"), call("builtins", "range", b"J\xff\xff\xff\x7f"), b"\x85R"
+        ),
+        "as a range is long",
+    ),
+    (
+        "a list that holds itself again and again, as text",
+        pickled(name("builtins", "str"), doubled(25), b"\x85R"),
+        "as text",
+    ),
+    (
+        "a fraction of a billion digits",
+        pickled(call("fractions", "Fraction", u("1e999999999"))),
+        "unknown length",
+    ),
+)
+
 PLAIN = name("types", "SimpleNamespace") + b")R"
 LOADER = call("numpy._core", "_ufunc_reconstruct", u("torch.storage"), u("_load_from_bytes"))
 ALIASES = {
@@ -166,11 +249,35 @@ CASES: list[tuple[str, str, bytes, str]] = [
         "operator.methodcaller", "operator.attrgetter",
     ),
     *calls(5, "pkgutil.resolve_name"),
+    *calls(
+        6, "uuid._get_command_stdout", "_osx_support._find_build_tool", "_osx_support._read_output",
+        "_aix_support._read_cmd_output", "imaplib.IMAP4_stream",
+    ),
+    *calls(
+        7, "idlelib.pyshell:ModifiedInterpreter.runcode", "idlelib.run:Executive.runcode",
+        "idlelib.calltip.get_entity", "idlelib.debugobj:ObjectTreeItem.SetText",
+        "idlelib.autocomplete:AutoComplete.fetch_completions", "lib2to3.pgen2.pgen:ParserGenerator.make_label",
+        "ensurepip._run_pip", "code:InteractiveInterpreter.runcode",
+    ),
     *calls(8, "marshal.loads", "marshal.load", "types.FunctionType", "types.CodeType"),
+    *calls(
+        9, "asyncio.unix_events:_UnixSubprocessTransport._start", "asyncio.create_subprocess_shell",
+    ),
+    *calls(
+        10, "distutils.spawn.spawn", "distutils.file_util.write_file",
+        "setuptools._distutils.spawn.spawn", "setuptools._distutils.file_util.write_file",
+    ),
     *calls(
         11, "mailcap.findmatch", "pipes.Template", "typing.get_type_hints", "typing._eval_type",
         "dataclasses._create_fn", "operator.call", "functools.partial", "functools.reduce",
     ),
+    *calls(
+        12, "smtplib.SMTP", "socketserver.TCPServer", "sqlite3.connect", "sqlite3.Connection", "ftplib.FTP",
+        "telnetlib.Telnet", "http.client.HTTPConnection", "urllib.request.urlopen", "xmlrpc.client.ServerProxy",
+        "shelve.open", "logging.FileHandler", "logging.config.listen", "tempfile.NamedTemporaryFile",
+        "fileinput.input", "linecache.getlines", "zipfile.ZipFile", "io.open", "io.FileIO", "codecs.open",
+    ),
+    *calls(13, "_xxsubinterpreters.run_string", "_interpreters.exec"),
     *calls(
         14, "torch.hub.load", "torch.hub.load_state_dict_from_url", "torch.load", "torch.serialization.load",
         "torch.utils.collect_env.run", "torch.utils.bottleneck.__main__.run_cprofile",
@@ -183,6 +290,25 @@ CASES: list[tuple[str, str, bytes, str]] = [
         "torch.testing._internal.common_utils.run_tests", "torch.from_file", "torch.classes.load_library",
         "torch.ops.load_library", "torch.nn.modules.module.importlib", "torch._utils._import_dotted_name",
     ),
+    *calls(
+        15, "numpy.testing._private.utils.runstring", "numpy.testing.measure", "numpy.testing.rundocs",
+        "numpy.f2py.crackfortran.getlincoef", "numpy.f2py.crackfortran.myeval", "numpy.f2py.compile",
+        "numpy.distutils.exec_command.exec_command", "numpy.load", "numpy.fromfile", "numpy.memmap",
+        "numpy.lib.npyio.load", "numpy.lib._npyio_impl.load", "numpy:lib.npyio.load", "numpy.save",
+        "numpy.ctypeslib.load_library", "numpy.loadtxt",
+    ),
+    *calls(
+        16, "pandas.read_pickle", "pandas.read_csv", "pandas.eval", "pandas.io.pickle.read_pickle",
+        "pandas.core.computation.eval.eval", "pandas.core.frame:DataFrame.eval", "pandas.core.frame:DataFrame.query",
+        "pandas:DataFrame.to_pickle", "joblib.load", "joblib.numpy_pickle.load", "joblib.Memory", "dill.loads",
+        "dill._dill._create_function", "cloudpickle.loads", "cloudpickle.cloudpickle._make_function",
+        "sklearn.datasets.load_files", "sklearn.utils:_testing.os.system", "scipy.io.loadmat",
+        "scipy.datasets.face", "scipy.stats._distn_infrastructure.exec", "scipy:io.loadmat",
+        "xgboost.core:ctypes.CDLL", "xgboost.core:Booster.load_model", "xgboost.core._load_lib",
+        "lightgbm.basic:ctypes.cdll.LoadLibrary", "lightgbm.basic:Booster.save_model",
+    ),
+    *calls(17, "lovely_package.helper", "numpyy.dtype", "torch_utils._rebuild_tensor_v2"),
+    *calls(18, "fickling.hook.run_hook", "fickling.always_check_safety", "picklescan.scanner.scan_bytes"),
     *calls(
         19, "torch:os.system", "torch.nn:modules.module.sys.exit", "torch.serialization:os.system",
         "numpy:f2py.os.system", "numpy:testing.os.popen", "collections:abc.sys.modules.get",
@@ -242,6 +368,11 @@ CASES: list[tuple[str, str, bytes, str]] = [
     ("25: BUILD brings its own append", "m.pkl",
      pickled(name("collections", "deque"), b")R}(", u("append"), name("torch.nn.modules.linear", "Linear"), b"ub",
              b"K\x01a"), "append"),
+    ("24: an extension is named by what was put there", "m.pkl",
+     pickled(call("copyreg", "add_extension", u("os"), u("system"), b"K\x07"), b"0\x84\x07\x00\x00\x00(",
+             u("true"), b"tR"), "os.system"),
+    ("24: an extension that another file has put there", "m.pkl", pickled(b"\x83\x07\x01(", u("true"), b"tR"),
+     "extension 263"),
     ("26: REDUCE, then POP", "m.pkl", pickled(SYSTEM, b"0N"), "os.system"),
     ("26: OBJ, then POP", "m.pkl", pickled(b"(", name("os", "system"), u("true"), b"o0N"), "os.system"),
     ("26: REDUCE, then POP_MARK", "m.pkl", pickled(b"(", SYSTEM, b"1N"), "os.system"),
@@ -260,6 +391,37 @@ CASES: list[tuple[str, str, bytes, str]] = [
     ("30: a frame shorter than its content", "m.pkl", frame(2, SYSTEM + b"."), "os.system"),
     ("30: a frame within a frame", "m.pkl", frame(40, b"N0" + b"\x95" + b"\x01" + bytes(7) + SYSTEM + b"."),
      "os.system"),
+    *[(f"32: a pickle in bytes for {module}.{function}", "m.pkl",
+       pickled(name(module, function), b"C" + bytes([len(EVIL)]), EVIL, b"\x85R", header=P4), "os.system")
+      for module, function in (("pickle", "loads"), ("_pickle", "loads"), ("dill", "loads"), ("joblib", "load"),
+                               ("cloudpickle", "loads"), ("torch.storage", "_load_from_bytes"), ("cPickle", "loads"))],
+    ("32: a pickle in bytes, two loads deep", "m.pkl",
+     pickled(name("pickle", "loads"), b"C" + bytes([len(DEEPER)]), DEEPER, b"\x85R", header=P4), "os.system"),
+    ("32: a pickle in a byte array in a file in memory", "m.pkl",
+     pickled(name("pickle", "load"), name("_io", "BytesIO"), name("builtins", "bytearray"),
+             b"C" + bytes([len(EVIL)]), EVIL, b"\x85R\x85R\x85R", header=P4), "os.system"),
+    ("32: a pickle as text", "m.pkl",
+     pickled(name("pickle", "loads"), call("_codecs", "encode", u(EVIL.decode("latin-1")), u("latin1")), b"\x85R"),
+     "os.system"),
+    *[(f"33: {what}", "m.pkl", content, told) for what, content, told in BOMBS],
+    *[(f"35: pickle named {suffix}", f"model{suffix}", EVIL, "os.system")
+      for suffix in (".safetensors", ".json", ".txt", ".jpg", ".sav", ".onnx", ".gguf", ".h5", ".keras", ".npz",
+                     ".md", ".yaml", ".csv", ".model", ".dat", ".tflite", ".zip", ".tar", ".gz", ".py", ".joblib")],
+    *[(f"35: pickle of protocol 0 named {suffix}", f"model{suffix}", b"cos\nsystem\n(Vtrue\ntR.", "os.system")
+      for suffix in (".safetensors", ".json", ".txt", ".jpg", ".dat", "")],
+    ("46: a tensor larger than its storage", "m.pt", zipped({"a/data.pkl": pickled(tensor(4, 5))}), "beyond its storage"),
+    ("46: a tensor that begins behind its storage", "m.pt", zipped({"a/data.pkl": pickled(tensor(4, 1, 9))}),
+     "beyond its storage"),
+    ("46: a tensor whose strides leave its storage", "m.pt", zipped({"a/data.pkl": pickled(tensor(4, 3, 0, 2))}),
+     "beyond its storage"),
+    ("46: a tensor of negative length", "m.pt",
+     zipped({"a/data.pkl": pickled(tensor(4, 3).replace(b"K\x03", b"J\xff\xff\xff\xff"))}), "cannot be read"),
+    ("50: a function of dill", "m.pkl",
+     pickled(call("dill._dill", "_create_function", call("dill._dill", "_create_code", b"K\x00"), b"}")),
+     "dill._dill._create_function"),
+    ("50: a function of cloudpickle", "m.pkl",
+     pickled(call("cloudpickle.cloudpickle", "_builtin_type", u("CodeType")), b"K\x00\x85R"), "_builtin_type"),
+    ("50: a code object", "m.pkl", pickled(call("types", "CodeType", b"K\x00")), "types.CodeType"),
     *[(f"34: plain pickle named {suffix}", f"weights{suffix}", EVIL, "os.system")
       for suffix in (".bin", ".pt", ".ckpt", ".pth", ".safetensors", ".json", ".txt", ".npy", "")],
     ("40: a text member of a torch archive", "m.pt",
@@ -303,6 +465,28 @@ MISUSES: list[tuple[str, str, bytes, str]] = [
     *calls(0, "sklearn.utils._joblib.load", "sklearn.externals.joblib.load", "sklearn.datasets.fetch_openml",
            "sklearn.linear_model.make_dataset", "scipy.stats._continuous_distns.norm_gen", "numpy.load",
            "sklearn.metrics._classification.accuracy_score", "numpy.log", "pandas.eval", "lovely.function"),
+    ("a buffer from beside the file", "m.pkl", pickled(b"\x97", header=b"\x80\x05"), "beside the file"),
+    ("a buffer that is read only", "m.pkl", pickled(b"\x97\x98", header=b"\x80\x05"), "beside the file"),
+    ("a persistent id as a line", "m.pkl", b"Pevil\n.", "persistent id"),
+    ("a persistent id that is no storage", "m.pkl", pickled(b"(" + u("object") + u("x") + b"tQ"), "persistent id"),
+    ("getattr of a module's function", "m.pkl",
+     pickled(call("builtins", "getattr", name("os", "path"), u("join"))), "os.path"),
+    ("getattr that leaves a class", "m.pkl",
+     pickled(call("builtins", "getattr", name("collections", "OrderedDict"), u("__class__"))), "OrderedDict.__class__"),
+    ("getattr of another method of a class", "m.pkl",
+     pickled(call("builtins", "getattr", name("zoneinfo", "ZoneInfo"), u("from_file"))), "from_file"),
+    ("getattr of an instance", "m.pkl",
+     pickled(call("builtins", "getattr", PLAIN, u("x"))), "SimpleNamespace.x"),
+    ("getattr with a name made at load time", "m.pkl",
+     pickled(call("builtins", "getattr", name("zoneinfo", "ZoneInfo"), call("builtins", "str", u("x")))), "getattr"),
+    ("getattr of what a call gave", "m.pkl",
+     pickled(call("builtins", "getattr", call("lovely", "f"), u("x"))), "lovely.f"),
+    ("getattr kept for later", "m.pkl", pickled(b"]", name("builtins", "getattr"), b"a"), "builtins.getattr"),
+    ("a time zone from a path", "m.pkl",
+     pickled(call("builtins", "getattr", name("zoneinfo", "ZoneInfo"), u("_unpickle")), u("../../etc/x"), b"\x85R"),
+     "time zone"),
+    ("a time zone of pytz from a path", "m.pkl", pickled(call("pytz", "_p", u("/etc/passwd"))), "time zone"),
+    ("a time zone of dateutil, which opens a file", "m.pkl", pickled(call("dateutil.tz.tz", "tzfile", u("x"))), "tzfile"),
     ("Python 2 name of eval", "m.pkl", pickled(call("__builtin__", "eval", u("1"))), "builtins.eval"),
     ("Python 2 name of subprocess", "m.pkl", pickled(call("commands", "getoutput", u("true"))), "subprocess"),
     ("_reconstruct of a class that is no array", "m.pkl",
@@ -378,8 +562,8 @@ MISUSES: list[tuple[str, str, bytes, str]] = [
     ("lzma with a dictionary of odd size", "m.zip",
      zipped({"a.pkl": pickle.dumps(1), "b.dat": lzma.compress(
          EVIL, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "dict_size": 4097}])}), "os.system"),
-    ("a sparse tar member", "m.tar", tarred(b"S", EVIL), "kind that is not read"),
-    ("a tar member that is a link", "m.tar", tarred(b"2"), "kind that is not read"),
+    ("a sparse tar member", "m.tar", tarred(b"S", EVIL), "a sparse file"),
+    ("a tar member that is a link", "m.tar", tarred(b"2"), "a link to elsewhere"),
     ("a tar header that moves the next one", "m.tar", tarred(b"0", pax={"size": "2000"}), "moves the next"),
     ("an array file whose width depends on the machine", "m.npy", npy(bytes(4), descr="'i'"), "header"),
     ("an empty file", "m.pkl", b"", "neither a known format"),

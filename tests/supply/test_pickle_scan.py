@@ -136,13 +136,13 @@ def test_real_files_of_torch_sklearn_joblib_and_numpy_are_clean(tmp_path) -> Non
     assert all("No unsafe callable: read" in f[-1].title for f in found.values())
 
 
-def test_compiled_code_is_named_as_such_and_not_as_an_attack(tmp_path) -> None:
+def test_compiled_code_is_read_and_not_taken_for_an_attack(tmp_path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own deprecation
         torch.jit.script(torch.nn.Conv2d(1, 2, 3)).save(tmp_path / "script.pt")
     found = scan_file(tmp_path / "script.pt")
-    assert worst(found) == Severity.MEDIUM
-    assert found[0].title.startswith("The archive holds TorchScript code")
+    assert worst(found) == Severity.INFO
+    assert "script/data.pkl (pickle" in found[-1].detail
 
 
 def test_every_estimator_of_scikit_learn_is_on_the_list() -> None:
@@ -154,7 +154,9 @@ def test_every_estimator_of_scikit_learn_is_on_the_list() -> None:
 
 
 def test_every_name_that_runs_code_is_off_the_list() -> None:
-    allowed = set(pickle_names.ALLOWED)
+    # what `getattr` gives is looked up on the list like any import, and so are its arguments
+    allowed = set(pickle_names.ALLOWED) - {("builtins", "getattr")}
+    assert pickle_names.role("builtins", "getattr") == "getattr"
     assert [pair for pair in allowed if pickle_names.executes(*pair)] == []
     functions = [
         (m, n) for (m, n), role in pickle_names.ALLOWED.items() if role == "call" and m == "torch._utils"
@@ -289,7 +291,11 @@ class Recorder(pickle._Unpickler):
         return Inert()
 
 
-STREAMS = [c[2] for c in CASES + MISUSES if c[1] == "m.pkl" and c[2][:1] in (b"\x80", b"c", b"(")]
+STREAMS = [
+    c[2] for c in CASES + MISUSES
+    if c[1] == "m.pkl" and c[2][:1] in (b"\x80", b"c", b"(") and len(c[2]) < 5000
+    and not c[0].startswith("33")  # what grows without bound would do so in Python's machine
+]  # fmt: skip
 
 
 @given(
@@ -406,7 +412,7 @@ def test_the_runner_counts_callables_over_what_was_read(tmp_path) -> None:
     evidence = assess(PickleScan(), case(tmp_path / "bad.pkl", tmp_path / "good.pkl"), Run())
     counts = {m.name: (m.value, m.n) for m in evidence.measurements}
     assert counts["unsafe callables"] == (2, 2)
-    assert counts["not analysed"] == (1, 2)
+    assert counts["other findings"] == (1, 2)
     assert counts["files read"] == (2, 2)
     assert evidence.findings[0].severity == Severity.CRITICAL
     clean = assess(PickleScan(), case(tmp_path / "good.pkl"), Run())

@@ -146,6 +146,23 @@ def test_safetensors_and_arrays_are_read_and_compared(tmp_path) -> None:
     assert values.tolist() == half.float().tolist()
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_torch_checkpoint_is_read_without_loading_it(tmp_path, zipped) -> None:
+    state = {
+        "a.weight": torch.arange(12.0).view(3, 4).T,
+        "half": torch.linspace(-1, 1, 5).bfloat16(),
+        "step": torch.tensor(7),
+    }
+    torch.save(
+        {"model": state, "epoch": 3}, tmp_path / "c.pt", _use_new_zipfile_serialization=zipped
+    )
+    model = open_structure(tmp_path / "c.pt")
+    assert set(model.tensors) == {f"model.{name}" for name in state}
+    for name, values in state.items():
+        assert model.tensors[f"model.{name}"].values.tolist() == values.float().tolist()
+    assert model.metadata["epoch"] == "3"
+
+
 def test_what_is_no_model_or_holds_objects_is_refused(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("hello")
     np.save(tmp_path / "o.npy", np.array([None, 1], object), allow_pickle=True)

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from holdfast.cli.opening import Source
+from holdfast.cli.supplying import VERBS
 from holdfast.core.errors import HoldfastError
 
 
@@ -219,10 +220,17 @@ def scan(
     json: Annotated[Path | None, typer.Option(help="write everything here; - for stdout")] = None,
     sarif: Annotated[Path | None, typer.Option(help="write SARIF 2.1.0 here; - for stdout")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="files that are read at once")] = 1,
+    convert: Annotated[
+        Path | None,
+        typer.Option(help="instead, write a torch checkpoint's tensors here as safetensors"),
+    ] = None,
 ) -> None:
     """Say what is in model files without loading them; exits 1 unless every file is clean."""
-    from holdfast.cli.scanning import run
+    from holdfast.cli.scanning import rewrite, run
 
+    if convert is not None:
+        rewrite(paths, convert)
+        return
     raise typer.Exit(run(paths, json, sarif, jobs))
 
 
@@ -266,6 +274,10 @@ def diff(
     from holdfast.cli.browsing import diff_files
 
     raise typer.Exit(diff_files(first, second, page))
+
+
+for _verb in VERBS:
+    app.command(_verb.__name__.replace("_", "-"))(_verb)
 
 
 @app.callback(invoke_without_command=True)

@@ -42,6 +42,15 @@ def run(paths: Sequence[Path], json: Path | None, sarif: Path | None, jobs: int)
     return int(any(_worst(scan) >= Severity.MEDIUM or not passes(scan) for scan in scans))
 
 
+def rewrite(paths: Sequence[Path], folder: Path) -> None:
+    """Write the tensors of checkpoints as safetensors, without loading them."""
+    from holdfast.supply.convert import convert
+
+    for path in paths:
+        for line in convert(path, folder).lines:
+            out.print(Text(line))
+
+
 def passes(scan: Scan) -> bool:
     """Clean, or a picture or the like, which is no model."""
     return scan.verdict is Verdict.CLEAN or (bool(scan.issues) and _worst(scan) < Severity.MEDIUM)

@@ -1,4 +1,4 @@
-"""`watch`: where a running process connects to, and whether its model files stay as they are."""
+"""`watch`: where a process connects to, and whether its files and weights stay as they are."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,24 @@ from holdfast.core.errors import InputError
 from holdfast.supply import manifest, procfs
 from holdfast.supply.egress import Connection, Loopback, Policy, Sensor, allow
 from holdfast.supply.manifest import Check, Manifest
+from holdfast.supply.memory import Memory
 from holdfast.supply.pickle_values import show
 from holdfast.supply.watchlog import Event, Log
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the process may connect to.
+
+    Attributes:
+        allowed: entries of the allow list.
+        loopback: allow or judge what stays within the machine.
+        orphans: count what no process holds any more, too.
+    """
+
+    allowed: Sequence[str] = ()
+    loopback: str = "allow"
+    orphans: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,27 +56,34 @@ class Files:
 
     Attributes:
         known: what the files were, from the manifest beside each or as they are at the start.
+        memories: weights in the memory of the process.
     """
 
     known: dict[Path, Manifest]
+    memories: tuple[Memory, ...] = ()
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _job: Future[list[Event]] | None = None
     _told: set[Event] = field(default_factory=set)
 
     @classmethod
-    def of(cls, paths: Sequence[Path]) -> "Files":
-        """Take manifests that lie beside the files, and make those that do not."""
+    def of(cls, pid: int, paths: Sequence[Path], weights: Sequence[Path]) -> "Files":
+        """Take manifests that lie beside files, make those that do not; find weights in memory."""
         known = {}
         for path in paths:
             beside = manifest.beside(path)
             known[path] = manifest.load(beside) if beside.is_file() else manifest.build(path)
             how = f"by {beside.name}" if beside.is_file() else "as it is now"
             log.print(f"{path.name} is watched {how}, root {known[path].root.hex()[:16]}")
-        return cls(known)
+        memories = tuple(Memory(pid, path) for path in weights)
+        for each in memories:
+            found = len({place.weight.name for place in each.places})
+            rest = f", {len(each.missing)} not, such as {each.missing[0]}" if each.missing else ""
+            log.print(f"{each.file.name}: {found} tensors found in memory{rest}", markup=False)
+        return cls(known, memories)
 
     def look(self, wait: bool = False) -> Iterator[Event]:
         """Changes that were not told before; starts the next look where none is under way."""
-        if self.known and self._job is None:
+        if (self.known or self.memories) and self._job is None:
             self._job = self.pool.submit(self._changes)
         if self._job is not None and (wait or self._job.done()):
             found = [event for event in self._job.result() if event not in self._told]
@@ -81,20 +104,28 @@ class Files:
             except InputError as error:  # gone, or written to at this moment
                 found = Check(0, 0, (manifest.Change("unreadable", path.name, str(error)),))
             events += [Event(f"{path.name}: {c.path}", c.kind, c.reason) for c in found.changes]
+        for memory in self.memories:
+            for c in memory.check():
+                if c.kind == "copy":
+                    log.print(
+                        f"note: one copy of {c.name} in memory changed {c.detail}", markup=False
+                    )
+                else:
+                    events.append(Event(f"{c.name} in memory", c.kind, c.detail))
         return events
 
 
 def run_watch(
-    pid: int, allowed: Sequence[str], loopback: str, files: Sequence[Path], pace: Pace,
-    record: Path | None, orphans: bool = False,
+    pid: int, places: Places, files: Sequence[Path], weights: Sequence[Path], pace: Pace,
+    record: Path | None,
 ) -> int:  # fmt: skip
-    """0 when the process connected to nothing outside of the list and no file changed, else 1."""
+    """0 when the process connected to nothing outside of the list and nothing changed, else 1."""
     if not (pace.period > 0 and pace.rehash > 0):
         raise InputError("seconds", got=(pace.period, pace.rehash), fix="give numbers above zero")
-    policy = Policy(tuple(map(allow, allowed)), cast(Loopback, loopback))
-    sensor = Sensor(pid, policy, orphans)
+    policy = Policy(tuple(map(allow, places.allowed)), cast(Loopback, places.loopback))
+    sensor = Sensor(pid, policy, places.orphans)
     program, began, started = procfs.program(pid), time.monotonic(), datetime.now(UTC)
-    watched, events = Files.of(files), list[Event]()
+    watched, events = Files.of(pid, files, weights), list[Event]()
     log.print(f"watching {program} ({pid}) and what it starts; Ctrl-C ends it")
     end = began + pace.seconds if pace.seconds is not None else float("inf")
     due = began
@@ -140,7 +171,7 @@ def _changed(events: Iterator[Event]) -> list[Event]:
 
 def _summary(made: Log) -> Text:
     told = f"{len(made.connections)} connections, {len(made.alarms)} of them not allowed"
-    changed = f"{len(made.events)} changes of files"
+    changed = f"{len(made.events)} changes of files and weights"
     looks = f"{made.rounds} looks in {made.seconds:.0f} s"
     limit = f"what lasts less than {made.period:g} s may be missed"
     return Text(f"{told}; {changed}; {looks}, {limit}.", "dim")

@@ -28,8 +28,8 @@ def scan(method: Scanner, path: Path, run: Run) -> tuple[Finding, ...]:
 def evidence(findings: tuple[Finding, ...], files: int) -> Evidence:
     """Exact counts, over as many parts as the scanner said that it read.
 
-    A part is a pickle, an array or another piece of a file. "not analysed" counts what could not
-    be followed to its end: a file with any such part is not clean.
+    A part is a pickle, an array or another piece of a file. "other findings" counts what else is
+    wrong, and what could not be followed to its end: a file with any of it is not clean.
     """
     read = [m for f in findings for m in f.evidence if m.name in ("parts read", "bytes read")]
     parts = sum(int(m.value) for m in read if m.name == "parts read")
@@ -37,7 +37,7 @@ def evidence(findings: tuple[Finding, ...], files: int) -> Evidence:
     unread = sum(f.severity >= Severity.MEDIUM and not f.rule.endswith(CALLABLE) for f in findings)
     counts = {
         "unsafe callables": unsafe,
-        "not analysed": unread,
+        "other findings": unread,
         "parts read": parts,
         "files read": files,
     }

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from holdfast.ops import balls
 from holdfast.ops.rows import put
 
-AT_ONCE = 4096
+AT_ONCE = 512
 """Probes held in memory together; the normal is a sum, so it can be gathered in parts."""
 HALVINGS = 30
 """A step is given up at a billionth of its length, where single precision ends."""
@@ -104,9 +104,10 @@ class Boundary:
                 along = balls.rows((u * ray[owner]).flatten(1).sum(1), u) * ray[owner]
                 u = balls.steepest(u - along, "l2")
                 points = centre + reach * u
-            sign = self.reached(points, rows[owner]).to(at.dtype) * 2 - 1
-            weighted = weighted.index_add(0, owner, balls.rows(sign, u) * u)
-            plain, phi = plain.index_add(0, owner, u), phi.index_add(0, owner, sign)
+            sign = (self.reached(points, rows[owner]).to(at.dtype) * 2 - 1).view(len(at), 1, -1)
+            each = u.view(len(at), len(part), -1)
+            weighted = weighted + (sign @ each).view_as(at)
+            plain, phi = plain + each.sum(1).view_as(at), phi + sign.flatten(1).sum(1)
         mean = balls.rows(phi / max(1, count), at)
         return torch.where(mean.abs() == 1, mean * plain, weighted - mean * plain)
 

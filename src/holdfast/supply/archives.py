@@ -7,18 +7,32 @@ member is read all the same: a scanner that gives up where a loader goes on can 
 import bz2
 import io
 import lzma
-import struct
+import mmap
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from holdfast.core.record import Severity
 from holdfast.supply import rules
-from holdfast.supply.pickle_values import Buffer, Exhausted, Malformed
+from holdfast.supply.pickle_values import Buffer, Exhausted, show
 from holdfast.supply.reading import Allowance, Part, Reading
+from holdfast.supply.rules import Rule
 
 MEMBERS = 65_536
-STORED, DEFLATED = 0, 8
+ESCAPES = Rule(
+    "archive_scan/path", "A member would be unpacked outside of its folder: {subject}",
+    Severity.HIGH, "Do not unpack the archive. Get it again from its source.",
+    refs=("CWE-22",),
+)  # fmt: skip
+STORED = 0
+PACKED = {8: "deflate", 12: "bz2", 14: "zip lzma"}
+"""Methods of zip archives that are unpacked, by their number."""
+SPECIAL = Rule(
+    "archive_scan/special", "Unpacking would make {subject}", Severity.HIGH,
+    "Do not unpack the archive. Get it again from its source.", refs=("CWE-61",),
+)  # fmt: skip
+_CHUNK = 2**20
 
 
 class _Decoder(Protocol):
@@ -31,12 +45,28 @@ class _Decoder(Protocol):
 
 @dataclass
 class Member:
-    """One entry: its bytes lie in the archive from `start` to `end`, packed by `method`."""
+    """One entry: its bytes lie in the archive from `start` to `end`, packed by `method`.
+
+    Attributes:
+        names: other names that other readers may give it.
+        header: where its own header begins.
+        crc: checksum of what it unpacks to, None where none is told.
+        size: bytes that it says to unpack to, None where it says nothing.
+        link: where it leads when it is a link, "" when it is none.
+        special: what it is when it is neither file nor folder nor link.
+        problems: what is wrong with it.
+    """
 
     name: str
     start: int
     end: int
     method: int = STORED
+    names: tuple[str, ...] = ()
+    header: int = 0
+    crc: int | None = None
+    size: int | None = None
+    link: str = ""
+    special: str = ""
     problems: list[str] = field(default_factory=list)
 
 
@@ -60,6 +90,7 @@ def _decoder(kind: str) -> Callable[[], _Decoder]:
         "zlib": lambda: _Zlib(15),
         "deflate": lambda: _Zlib(-15),
         "bz2": bz2.BZ2Decompressor,
+        "zip lzma": _ZipLzma,
         "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2**27),
         "lzma": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2**27),
     }
@@ -82,6 +113,35 @@ class _Zlib:
 
     def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+class _ZipLzma:
+    """LZMA as zip archives hold it: its settings first, and no mark of an end is needed."""
+
+    def __init__(self) -> None:
+        self._inner: lzma.LZMADecompressor | None = None
+
+    @property
+    def eof(self) -> bool:
+        return self._inner is not None and self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data if self._inner else b""
+
+    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
+        if self._inner is None:
+            if len(data) < 9 or data[2:4] != b"\5\0" or data[4] >= 225:
+                raise ValueError("settings that cannot be read")
+            size = int.from_bytes(data[5:9], "little")
+            if size > 2**26:
+                raise Exhausted("packed with a larger dictionary than is read")
+            rest, lc = divmod(data[4], 9)
+            settings = {"id": lzma.FILTER_LZMA1, "dict_size": max(size, 4096), "lc": lc,
+                        "lp": rest % 5, "pb": rest // 5}  # fmt: skip
+            self._inner = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[settings])
+            data = data[9:]
+        return self._inner.decompress(data, max_length)
 
 
 def inflate(
@@ -109,152 +169,57 @@ def inflate(
             return out.getvalue(), f"damaged {kind} data: {error}"
         if decoder.eof:
             pos -= len(decoder.unused_data)
-            if pos >= end or kind == "deflate" or not any(data[pos : min(end, pos + 4096)]):
+            if pos >= end or kind in PACKED.values() or not any(data[pos : min(end, pos + 4096)]):
                 allowance.inflated -= size
                 return out.getvalue(), ""
             decoder = make()
         elif not chunk:
             allowance.inflated -= size
+            if kind == "zip lzma":  # the size of the member is the end
+                return out.getvalue(), ""
             return out.getvalue(), f"the {kind} data ends too early"
 
 
-def find_zip(data: Buffer, start: int, end: int) -> int | None:
-    """Where the end record of a zip archive lies, None where there is none."""
-    found = data.rfind(b"PK\x05\x06", max(start, end - 65_557), max(start, end - 18))
-    return found if found >= 0 else None
+def leaves(path: str) -> bool:
+    """Whether a path is absolute, or leads up and out of the folder that it starts in."""
+    pieces = path.replace("\\", "/").split("/")
+    rooted = len(pieces) > 1 and (pieces[0] == "" or pieces[0].endswith(":"))
+    return rooted or ".." in pieces
 
 
-def zip_members(data: Buffer, start: int, end: int, record: int) -> Iterator[Member]:
-    """Entries of the central directory, each compared with the header before its data.
-
-    Raises:
-        Malformed: the directory cannot be read to its end.
-        Exhausted: more entries than are read.
-    """
-    count, size, offset = struct.unpack_from("<HII", data, record + 10)
-    last = record
-    if record - 20 >= start and data[record - 20 : record - 16] == b"PK\x06\x07":
-        last = record - 76
-        if last < start or data[last : last + 4] != b"PK\x06\x06":
-            raise Malformed("a zip archive whose 64-bit record is missing")
-        count, size, offset = struct.unpack_from("<QQQ", data, last + 32)
-    if count > MEMBERS:
-        raise Exhausted(f"an archive of {count} members")
-    pos = last - size
-    base = pos - offset
-    if pos < start or base < start:
-        raise Malformed("a zip archive whose directory lies outside of it")
-    seen: set[str] = set()
-    while pos < last:
-        if pos + 46 > last or data[pos : pos + 4] != b"PK\x01\x02":
-            raise Malformed("a zip archive whose directory is damaged")
-        flags, method = struct.unpack_from("<HH", data, pos + 8)
-        packed, full, name_size, extra, comment = struct.unpack_from("<IIHHH", data, pos + 20)
-        (where,) = struct.unpack_from("<I", data, pos + 42)
-        raw = bytes(data[pos + 46 : pos + 46 + name_size])
-        more = bytes(data[pos + 46 + name_size : pos + 46 + name_size + extra])
-        packed, where = _wide(more, packed, full, where)
-        name = raw.decode("utf-8" if flags & 0x800 else "cp437", "replace")
-        member = _local(data, (start, end), Member(name, base + where, 0, method), raw, packed)
-        if flags & 1:
-            member.problems.append("is marked as encrypted")
-        if name in seen:
-            member.problems.append("has the name of another member")
-        seen.add(name)
-        if len(seen) > MEMBERS:
-            raise Exhausted("an archive of too many members")
-        yield member
-        pos += 46 + name_size + extra + comment
+def targets(member: Member, held: set[str]) -> bool:
+    """Whether a link leads to something that the archive holds itself."""
+    place = [] if member.special else member.name.split("/")[:-1]
+    for piece in member.link.split("/"):
+        if piece == ".." and place:
+            place.pop()
+        elif piece not in ("", "."):
+            place.append(piece)
+    return not member.link.startswith("/") and "/".join(place) in held
 
 
-def _wide(extra: bytes, packed: int, full: int, where: int) -> tuple[int, int]:
-    """Size and place from the 64-bit extra field, where the short fields are full."""
-    pos = 0
-    while pos + 4 <= len(extra):
-        kind, size = struct.unpack_from("<HH", extra, pos)
-        if kind == 1:
-            numbers = iter(
-                struct.unpack_from(f"<{min(size, len(extra) - pos - 4) // 8}Q", extra, pos + 4)
+def plain(name: str) -> str:
+    """A name as folders have it, to compare names by."""
+    return "/".join(piece for piece in name.split("/") if piece not in ("", "."))
+
+
+def listed(reading: Reading, part: Part, entries: list[Member]) -> list[Member]:
+    """Members that hold bytes; what the others would do when they are unpacked is reported."""
+    held = {plain(entry.name) for entry in entries}
+    held |= {name.rpartition("/")[0] for name in held}
+    for member in entries:
+        at = member.header
+        if any(map(leaves, (member.name, *member.names))):
+            reason = "its name leads out of the folder that it is unpacked to"
+            reading.report(part, ESCAPES, reason, at, show(member.name, 120))
+        if member.link and not targets(member, held):
+            reason = f"{show(member.name, 120)} is a link to what the archive does not hold"
+            reading.report(part, SPECIAL, reason, at, f"a link to {show(member.link, 120)}")
+        elif member.special and not member.link:
+            reading.report(
+                part, SPECIAL, f"the member {show(member.name, 120)}", at, member.special
             )
-            full = next(numbers, full) if full == 0xFFFFFFFF else full
-            packed = next(numbers, packed) if packed == 0xFFFFFFFF else packed
-            where = next(numbers, where) if where == 0xFFFFFFFF else where
-        pos += 4 + size
-    return packed, where
-
-
-def _local(data: Buffer, room: tuple[int, int], member: Member, raw: bytes, packed: int) -> Member:
-    """Compare with the local header, and find where the data begins."""
-    start, end = room
-    at = member.start
-    if at < start or at + 30 > end or data[at : at + 4] != b"PK\x03\x04":
-        raise Malformed(f"a zip member without a header: {member.name[:60]!r}")
-    name_size, extra = struct.unpack_from("<HH", data, at + 26)
-    if bytes(data[at + 30 : at + 30 + name_size]) != raw:
-        member.problems.append("has another name in its own header")
-    (method,) = struct.unpack_from("<H", data, at + 8)
-    if method != member.method:
-        member.problems.append("is packed otherwise by its own header")
-    member.start = at + 30 + name_size + extra
-    member.end = member.start + packed
-    if member.end > end:
-        member.problems.append("is longer than the archive")
-        member.start, member.end = min(member.start, end), end
-    return member
-
-
-def is_tar(data: Buffer, start: int, end: int) -> bool:
-    """Whether a POSIX or GNU tar archive begins here."""
-    return end - start >= 512 and data[start + 257 : start + 262] == b"ustar"
-
-
-def tar_members(data: Buffer, start: int, end: int) -> Iterator[Member]:
-    """Files of a tar archive, and as empty ones the links and sparse files, which are not followed.
-
-    Raises:
-        Malformed: a header cannot be read.
-        Exhausted: more entries than are read.
-    """
-    pos, count = start, 0
-    while pos + 512 <= end and any(data[pos : pos + 512]):
-        header = bytes(data[pos : pos + 512])
-        field_ = header[124:136]
-        try:
-            size = (
-                int.from_bytes(field_[1:], "big")
-                if field_[0] & 0x80
-                else int(field_.strip(b" \0") or b"0", 8)
-            )
-        except ValueError as error:
-            raise Malformed("a tar header without a size") from error
-        if size < 0 or pos + 512 + size > end:
-            raise Malformed("a tar member that is longer than the archive")
-        kind = header[156:157]
-        name = header[:100].split(b"\0")[0].decode("utf-8", "replace")
-        if kind in (b"0", b"\0", b"7"):
-            yield Member(name, pos + 512, pos + 512 + size)
-        elif kind in (b"x", b"g", b"X"):  # newer headers that correct the one which follows
-            told = bytes(data[pos + 512 : pos + 512 + size])
-            if b" size=" in told or b" GNU.sparse." in told:
-                yield Member(name, pos, pos, problems=["has a header that moves the next one"])
-        elif kind not in (b"5", b"L", b"K"):
-            yield Member(name, pos, pos, problems=["is a link or of a kind that is not read"])
-        count += 1
-        if count > MEMBERS:
-            raise Exhausted("an archive of too many members")
-        pos += 512 + (size + 511) // 512 * 512
-
-
-def listed(reading: Reading, part: Part, entries: Iterator[Member]) -> list[Member]:
-    """Members that are files, up to where the archive can be read."""
-    found: list[Member] = []
-    try:
-        found.extend(entry for entry in entries if not entry.name.endswith("/"))
-    except Malformed as error:
-        reading.report(part, rules.MALFORMED, str(error))
-    except Exhausted as error:
-        reading.report(part, rules.BUDGET, str(error))
-    return found
+    return [m for m in entries if m.end > m.start or not (m.link or m.name.endswith("/"))]
 
 
 def unpacked(
@@ -264,12 +229,41 @@ def unpacked(
     inner = part.within(member.start, member.end, member.name)
     for problem in member.problems:
         reading.report(inner, rules.MALFORMED, f"a member {problem}")
-    if member.method == DEFLATED:
-        inner = inflated(reading, inner, "deflate", part.within(0, 0, member.name, b""))
+    empty, before = part.within(0, 0, member.name, b""), len(reading.issues)
+    if member.method in PACKED:
+        inner = inflated(reading, inner, PACKED[member.method], empty)
     elif member.method != STORED:
         reading.report(inner, rules.BUDGET, f"packed by method {member.method}, which is not read")
-        inner = part.within(0, 0, member.name, b"")
+        inner = empty
+    if len(reading.issues) == before:
+        _compare(reading, inner, member)
     return replace(inner, raw=raw, script=script or inner.script)
+
+
+def _compare(reading: Reading, inner: Part, member: Member) -> None:
+    """Size and checksum; a loader that compares neither loads what it finds."""
+    if member.size is not None and member.size != len(inner):
+        reason = f"a member of {len(inner):,} bytes that says to have {member.size:,}"
+        reading.report(inner, rules.MALFORMED, reason)
+    elif member.crc is not None and checksum(inner) != member.crc:
+        reading.report(inner, rules.MALFORMED, "a member whose checksum is wrong")
+
+
+def checksum(part: Part) -> int:
+    """CRC-32 of a part, in pieces: it can be larger than memory."""
+    crc = 0
+    for at in range(part.start, part.end, _CHUNK):
+        crc = zlib.crc32(part.data[at : min(at + _CHUNK, part.end)], crc)
+        _forget(part.data, at)
+    return crc
+
+
+def _forget(data: Buffer, at: int) -> None:
+    """Let the system have the pages of a mapped file back, which else count as memory in use."""
+    advice = getattr(mmap, "MADV_DONTNEED", None)  # not on every system
+    if isinstance(data, mmap.mmap) and advice is not None:
+        begin = at - at % mmap.PAGESIZE
+        data.madvise(advice, begin, min(_CHUNK, len(data) - begin))
 
 
 def inflated(reading: Reading, part: Part, kind: str, empty: Part) -> Part:
@@ -282,3 +276,11 @@ def inflated(reading: Reading, part: Part, kind: str, empty: Part) -> Part:
     if problem:
         reading.report(part, rules.MALFORMED, problem)
     return replace(empty, data=content, end=len(content))
+
+
+def blank(data: Buffer, start: int, end: int) -> bool:
+    """Whether there are only zeros."""
+    return all(
+        data[at : min(at + _CHUNK, end)].count(0) == min(at + _CHUNK, end) - at
+        for at in range(start, end, _CHUNK)
+    )

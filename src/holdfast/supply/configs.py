@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from holdfast.core.record import Severity
-from holdfast.supply import pickle_names
+from holdfast.supply import pickle_names, templates
 from holdfast.supply.pickle_values import Exhausted, show
 from holdfast.supply.reading import Part, Reading
 from holdfast.supply.rules import Rule
@@ -69,6 +69,8 @@ def review(reading: Reading, part: Part, document: object) -> None:
             reading.report(part, TRUST, f"at {where}")
         elif isinstance(value, str) and (key in _CALLS or (key == "type" and modules)):
             target(reading, part, value, f"at {where}")
+        elif isinstance(value, str) and "chat_template" in (key, *path[-1:]):
+            templates.report(reading, part, "remote_code", value)
         elif part.called == "model_index.json" and not path:
             _component(reading, part, key, value)
 

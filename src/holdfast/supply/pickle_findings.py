@@ -13,6 +13,10 @@ _RULES = {
     "misuse": Rule(
         "pickle_scan/misused-callable", _LOADS + ": {reason}", Severity.HIGH, rules.CONVERT
     ),
+    "expands": Rule(
+        "pickle_scan/expansion", "The file is short, what it holds is not: {reason}",
+        Severity.HIGH, rules.AGAIN,
+    ),
     "malformed": Rule(
         "pickle_scan/malformed", rules.MALFORMED.title, Severity.HIGH, rules.AGAIN,
         Verdict.MALFORMED,

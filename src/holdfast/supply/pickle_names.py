@@ -1,20 +1,27 @@
 """Which names a pickle may use: an allow list by role, and the names that are known to run code.
 
 A name is allowed only if it is harmless under any arguments, or under those that `check` in
-`pickle_machine` lets through. Everything else is refused. Nothing here imports the packages it
+`pickle_checks` lets through. Everything else is refused. Nothing here imports the packages it
 names, so a verdict depends on the bytes of the file alone. Left out on purpose, with benign uses:
-`scipy.stats` distributions (their `__setstate__` runs a template from the state through `exec`),
 `functools.partial` (hides a call's arguments) and everything that opens files.
 """
 
 import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 
+from holdfast.supply import pickle_libraries as libraries
+
 Role = str
-"""class: may be built; call: may be called; value: may be held, not called; else a named check."""
+"""What a pickle may do with a name.
+
+class: call it with anything, give the instance attributes and items; call: call it with anything;
+value: hold it, not call it; built, distribution: make an instance without arguments and give it
+attributes, never keep the class; enum: ask for a member; any other word: a check of arguments.
+"""
 
 CALLABLE = ("class", "call")
-HARMLESS = ("class", "call", "value", "dtype")
+CLASSES = ("class", "built", "distribution")
+HARMLESS = ("class", "call", "value", "dtype", "enum", "large", "tensor")
 """What may be kept within another object: called later, without a check, it does no harm."""
 
 
@@ -26,9 +33,7 @@ def _under(modules: str, role: Role, names: str) -> dict[tuple[str, str], Role]:
     return {(module, name): role for module in modules.split() for name in names.split()}
 
 
-_BUILTIN = """
-    bool bytearray bytes complex dict float frozenset int list object range set slice str tuple
-"""
+_BUILTIN = "bool complex dict float frozenset int list object range set slice tuple"
 _STORAGES = """
     BFloat16Storage BoolStorage ByteStorage CharStorage ComplexDoubleStorage ComplexFloatStorage
     DoubleStorage FloatStorage HalfStorage IntStorage LongStorage QInt32Storage QInt8Storage
@@ -47,8 +52,7 @@ _TORCH_VALUES = """
 _REBUILD = """
     _rebuild_device_tensor_from_cpu_tensor _rebuild_device_tensor_from_numpy
     _rebuild_meta_tensor_no_storage _rebuild_nested_tensor _rebuild_parameter
-    _rebuild_parameter_with_state _rebuild_qtensor _rebuild_sparse_tensor _rebuild_tensor
-    _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_wrapper_subclass
+    _rebuild_parameter_with_state _rebuild_qtensor _rebuild_sparse_tensor _rebuild_wrapper_subclass
 """
 _SCALARS = """
     bool bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 intc uintc intp uintp longlong
@@ -75,18 +79,30 @@ _CORES = "numpy._core.multiarray numpy.core.multiarray"
 
 ALLOWED: dict[tuple[str, str], Role] = (
     _under("builtins", "class", _BUILTIN)
+    | _under("builtins", "large", "bytearray bytes str")
+    | {("builtins", "getattr"): "getattr", ("fractions", "Fraction"): "large"}
+    | _under("builtins", "value", "Ellipsis NotImplemented")
+    | _under("typing", "value", "Any Dict List Optional Tuple Union")
     | _under("collections", "class", "OrderedDict defaultdict Counter deque")
     | _under("datetime", "class", "date datetime time timedelta timezone")
     | _under(
         "pathlib", "class", "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"
     )
     | _under("pathlib._local", "class", "Path PosixPath PurePath PurePosixPath WindowsPath")
-    | {("decimal", "Decimal"): "class", ("fractions", "Fraction"): "class"}
+    | {("decimal", "Decimal"): "class", ("pathlib._local", "PureWindowsPath"): "class"}
+    | _under("zoneinfo", "zone", "ZoneInfo._unpickle")
+    | {("zoneinfo", "ZoneInfo"): "built", ("pytz", "_p"): "zone", ("pytz", "_UTC"): "call"}
+    | {("pytz", "_FixedOffset"): "class", ("dateutil.tz.tz", "tzutc"): "class"}
+    | {("dateutil.relativedelta", "relativedelta"): "class"}
+    | _under("pyarrow.lib", "call", "_restore_array py_buffer type_for_alias")
+    | _under("numpy.polynomial.polynomial", "class", "Polynomial")
+    | _under("numpy numpy.lib.polynomial numpy.lib._polynomial_impl", "class", "poly1d")
+    | _under("numpy numpy.lib._function_base_impl numpy.lib.function_base", "built", "vectorize")
     | {("uuid", "UUID"): "class", ("argparse", "Namespace"): "class"}
     | {("types", "SimpleNamespace"): "class", ("array", "array"): "class"}
     | {("re", "_compile"): "call", ("array", "_array_reconstructor"): "call"}
     | {("copyreg", "_reconstructor"): "reconstructor", ("copyreg", "__newobj__"): "newobj"}
-    | {("copyreg", "__newobj_ex__"): "newobj", ("_codecs", "encode"): "encode"}
+    | {("copyreg", "__newobj_ex__"): "newobj_ex", ("_codecs", "encode"): "encode"}
     | _under(_CORES, "reconstruct", "_reconstruct")
     | _under(_CORES, "scalar", "scalar")
     | _under("numpy._core.numeric numpy.core.numeric", "call", "_frombuffer")
@@ -112,8 +128,6 @@ ALLOWED: dict[tuple[str, str], Role] = (
     | _under("numpy.random.bit_generator", "call", "__pyx_unpickle_SeedSequence")
     | _under("joblib.numpy_pickle", "class", "NumpyArrayWrapper")
     | _under("scipy._lib.array_api_compat.numpy._aliases", "value", "asarray")
-    | _under("scipy.interpolate._bsplines", "class", "BSpline")
-    | _under("scipy.interpolate._interpolate scipy.interpolate.interpolate", "class", "interp1d")
     | _under("scipy.special._ufuncs", "value", "expit logit erf erfinv gammaln xlogy")
     | _under("torch", "value", _TORCH_VALUES)
     | _under("torch", "class", "Size Tensor device" + _STORAGES)
@@ -121,6 +135,7 @@ ALLOWED: dict[tuple[str, str], Role] = (
     | _under("torch.storage", "class", "TypedStorage UntypedStorage")
     | _under("torch.storage", "storage", "_load_from_bytes")
     | _under("torch._utils", "call", _REBUILD)
+    | _under("torch._utils", "tensor", "_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3")
     | _under("torch._tensor", "rebuild", "_rebuild_from_type_v2")
     | _under(
         "torch.nn.functional", "value", "elu gelu leaky_relu relu relu6 selu sigmoid silu tanh"
@@ -321,7 +336,9 @@ def role(module: str, name: str) -> Role | None:
         return "class"
     if (module, name) in _SK_UTILS:
         return "class"
-    return _sklearn(module, name) if _SK_MODULE.fullmatch(module) else None
+    if _SK_MODULE.fullmatch(module):
+        return _sklearn(module, name)
+    return libraries.role(module, name)
 
 
 def _sklearn(module: str, name: str) -> Role | None:

@@ -31,13 +31,23 @@ class Name:
 
 @dataclass(eq=False, slots=True)
 class Made:
-    """What a call gave. `of` is what was called or built, None where it does not matter."""
+    """What a call gave.
+
+    Attributes:
+        of: what was called or built, None where it does not matter.
+        args: what it was called with, None where that cannot be read.
+        state: attributes that BUILD wrote.
+        rest: a state that is no dictionary.
+        odd: there is more to its state than can be read.
+        items: what SETITEM put into it.
+    """
 
     of: Name | None
     args: tuple[Symbol, ...] | None
     state: dict[str, Symbol] = field(default_factory=dict)
     rest: Symbol = None
     odd: bool = False
+    items: "Mapped | None" = None
 
 
 @dataclass(eq=False, slots=True)
@@ -58,16 +68,19 @@ class Listed:
 
 @dataclass(eq=False, slots=True)
 class Mapped:
-    """A dictionary: what its string keys hold, and whether it has keys that cannot be read."""
+    """A dictionary: what its keys of text and number hold, and whether it has other keys."""
 
     items: dict[str, Symbol] = field(default_factory=dict)
     odd: bool = False
+    numbers: dict[int | float | None, Symbol] = field(default_factory=dict)
 
     def put(self, key: Symbol, value: Symbol) -> None:
         """Set one item."""
         if isinstance(key, str):
             self.items[key] = value
-        elif not isinstance(key, int | float | None):
+        elif isinstance(key, int | float | None):
+            self.numbers[key] = value
+        else:
             self.odd = True
 
 
@@ -83,7 +96,7 @@ class Note:
     """One thing that is wrong.
 
     Attributes:
-        kind: executes, unknown, misuse, loader, malformed or budget.
+        kind: executes, unknown, misuse, expands, loader, malformed or budget.
         subject: the callable or object.
         at: byte offset of the opcode.
         reason: why.

@@ -43,6 +43,7 @@ class Part:
         depth: how many more archives may be opened within it.
         raw: holds the numbers of a tensor by the word of its archive.
         script: lies in an archive of TorchScript, whose pickles name compiled classes.
+        travels: lies in an archive whose loader imports the Python files in it.
     """
 
     data: Buffer
@@ -53,6 +54,7 @@ class Part:
     depth: int = 8
     raw: bool = False
     script: bool = False
+    travels: bool = False
 
     def __len__(self) -> int:
         return self.end - self.start

@@ -9,16 +9,29 @@ from typing import Protocol
 
 from holdfast.supply.formats import (
     compressed,
+    coreml,
+    gguf,
+    graph_text,
     hdf5,
+    json_text,
+    keras,
+    marks,
     media,
+    msgpack,
     npy,
     onnx,
     pickles,
+    python_source,
     safetensors,
+    savedmodel,
+    sealed,
     tar,
+    text,
+    tflite,
+    torch_export,
+    xml_models,
     zips,
 )
-from holdfast.supply.formats import gguf as gguf_format
 from holdfast.supply.reading import Part, Reading
 
 
@@ -33,7 +46,10 @@ class Format(Protocol):
 
 
 FORMATS: tuple[Format, ...] = (
-    zips, npy, compressed, tar, safetensors, gguf_format, hdf5, onnx, media, pickles,
+    tflite, tar, zips, npy, safetensors, compressed,  # archives; those that another mark can hide
+    gguf, sealed, hdf5, onnx, coreml, media, marks, msgpack,  # marks at the beginning
+    savedmodel, torch_export, keras, graph_text, json_text, xml_models, python_source, text,
+    pickles,
 )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 import re
 import struct
+from collections.abc import Iterator
 
 from holdfast.supply import rules
 from holdfast.supply.pickle_findings import tell
 from holdfast.supply.pickle_machine import Stream
 from holdfast.supply.pickle_opcodes import run
-from holdfast.supply.pickle_values import Listed
+from holdfast.supply.pickle_values import Buffer, Listed, Malformed
 from holdfast.supply.reading import Part, Reading
 
 SUFFIXES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin", ".sav", ".p")
@@ -84,21 +85,36 @@ def _storages(
     reading: Reading, part: Part, pos: int, keys: object, known: dict[str, tuple[int, str]]
 ) -> int:
     """Pass over the numbers behind the five pickles of torch's old format; where they end."""
-    for key in keys.items if isinstance(keys, Listed) else ():
-        count, kind = known.get(key, (-1, "")) if isinstance(key, str) else (-1, "")
-        size = _ELEMENT.get(kind.removesuffix("Storage"))
-        if size is None or pos + 8 > part.end:
-            reading.report(part, rules.MALFORMED, "a storage that no tensor asks for", pos)
-            return pos
-        (told,) = struct.unpack_from("<q", part.data, pos)
-        if told != count or pos + 8 + told * size > part.end:
-            reading.report(part, rules.MALFORMED, "a storage of the wrong length", pos)
-            return pos
-        pos += 8 + told * size
+    try:
+        for _, _, end in spans_of(part.data, pos, keys, known, part.end):
+            pos = end
+    except Malformed as error:
+        reading.report(part, rules.MALFORMED, str(error), pos)
     return pos
 
 
-_ELEMENT = {
+def spans_of(
+    data: Buffer, pos: int, keys: object, known: dict[str, tuple[int, str]], end: int | None = None
+) -> Iterator[tuple[str, int, int]]:
+    """Key, begin and end of each storage of torch's old format, whose first length is at `pos`.
+
+    Raises:
+        Malformed: a storage is not one that a tensor asks for, or has another length.
+    """
+    end = len(data) if end is None else end
+    for key in keys.items if isinstance(keys, Listed) else ():
+        count, kind = known.get(key, (-1, "")) if isinstance(key, str) else (-1, "")
+        size = ELEMENT.get(kind.removesuffix("Storage"))
+        if not isinstance(key, str) or size is None or pos + 8 > end:
+            raise Malformed("a storage that no tensor asks for")
+        (told,) = struct.unpack_from("<q", data, pos)
+        if told != count or pos + 8 + told * size > end:
+            raise Malformed("a storage of the wrong length")
+        yield key, pos + 8, pos + 8 + told * size
+        pos += 8 + told * size
+
+
+ELEMENT = {
     "Bool": 1, "Byte": 1, "Char": 1, "Short": 2, "Half": 2, "BFloat16": 2, "Int": 4, "Float": 4,
     "Long": 8, "Double": 8, "ComplexFloat": 8, "ComplexDouble": 16, "QInt8": 1, "QUInt8": 1,
     "QInt32": 4, "QUInt4x2": 1, "QUInt2x4": 1, "Untyped": 1,

@@ -3,6 +3,7 @@
 import re
 
 from holdfast.core.record import Severity
+from holdfast.supply import templates
 from holdfast.supply.configs import PICKLED, review
 from holdfast.supply.formats import pickles
 from holdfast.supply.pickle_values import Exhausted, Malformed, show
@@ -51,6 +52,8 @@ def read(reading: Reading, part: Part) -> bool:
         reading.report(part, PICKLED, "a tag of YAML", part.start, show(name or match[0]))
     if part.suffix in YAML:
         _yaml(reading, part, text)
+    elif part.suffix in (".jinja", ".jinja2", ".j2"):
+        templates.report(reading, part, "remote_code", text)
     elif part.suffix in _PROGRAMS or text.startswith("#!"):
         reading.report(part, SCRIPT, "no reader here follows it", None, show(part.called))
     return True

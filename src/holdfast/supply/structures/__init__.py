@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from holdfast.core.errors import InputError
-from holdfast.supply.structures import arrays, onnx_graph, safetensors
+from holdfast.supply.structures import arrays, checkpoint, onnx_graph, safetensors
 from holdfast.supply.structures.parts import Structure
 
 Reader = Callable[[Path], Structure | None]
-READERS: tuple[Reader, ...] = (safetensors.open_, arrays.open_, onnx_graph.open_)
+READERS: tuple[Reader, ...] = (safetensors.open_, arrays.open_, checkpoint.open_, onnx_graph.open_)
 
 
 def open_structure(path: Path) -> Structure:
