@@ -288,14 +288,16 @@ def coarse(side: int, share: float) -> int:
 
 def edge(target: Answers, goal: Goal, budget: Budget, unit: Tensor, x: Tensor) -> Boundary:
     """The boundary of the goal's region around `x`, in units of change."""
-    space, clean = cast(Box, target.space), x * unit
+    space, clean, same = cast(Box, target.space), x * unit, bool((unit == 1).all())
+
+    def inputs(points: Tensor, rows: Tensor) -> Tensor:
+        return space.within(points if same else points * unit, clean[rows])
 
     def within(points: Tensor, rows: Tensor) -> Tensor:
-        return space.within(points * unit, clean[rows]) / unit
+        return inputs(points, rows) if same else inputs(points, rows) / unit
 
     def reached(points: Tensor, rows: Tensor) -> Tensor:
-        inputs = space.within(points * unit, clean[rows])
-        return goal.take(rows).degree(target.answer(inputs)) >= goal.threshold
+        return goal.take(rows).degree(target.answer(inputs(points, rows))) >= goal.threshold
 
     free = None if space.editable is None else space.editable.to(x.device, x.dtype)
     dims = x[:1].numel() if free is None else int(free.sum())

@@ -101,9 +101,10 @@ class Boundary:
                 points = self.within(centre + reach * u, rows[owner])
                 u = (points - centre) / reach.clamp(min=balls.TINY)
             else:
-                along = balls.rows((u * ray[owner]).flatten(1).sum(1), u) * ray[owner]
-                u = balls.steepest(u - along, "l2")
-                points = centre + reach * u
+                line = ray[owner]
+                u = torch.addcmul(u, balls.rows((u * line).flatten(1).sum(1), u), line, value=-1)
+                u /= balls.rows(balls.size(u, "l2").clamp(min=balls.TINY), u)
+                points = torch.addcmul(centre, reach, u)
             sign = (self.reached(points, rows[owner]).to(at.dtype) * 2 - 1).view(len(at), 1, -1)
             each = u.view(len(at), len(part), -1)
             weighted = weighted + (sign @ each).view_as(at)
