@@ -217,4 +217,21 @@ def bom(  # noqa: PLR0913
     raise typer.Exit(run_bom(contents, card, made, out, requirements, time, serial))
 
 
-VERBS = (sign, verify, manifest, encrypt, decrypt, watch, bom, audit, review_code)
+def fuzz_loader(  # noqa: PLR0913
+    model: Annotated[Path, typer.Argument(help="model file that the loader takes")],
+    loader: Annotated[str, typer.Option(help="file.py:function, called with a path")],
+    cases: Annotated[int, typer.Option(help="damaged copies", min=1)] = 1000,
+    seconds: Annotated[float, typer.Option(help="longest load of one copy", min=0.1)] = 5.0,
+    megabytes: Annotated[int, typer.Option(help="address space of a load", min=64)] = 4096,
+    out: Annotated[Path, typer.Option(help="folder for reproducers")] = Path("runs/fuzz"),
+    seed: Annotated[int, typer.Option(help="root of all random streams")] = 0,
+) -> None:
+    """Does your own loading code survive damaged model files? Exits 1 on crashes and hangs."""
+    from holdfast.cli.fuzzing import run
+    from holdfast.supply.fuzz import Limits
+
+    limits = Limits(seconds, megabytes * 2**20)
+    raise typer.Exit(run(model, loader, cases, out, limits, seed))
+
+
+VERBS = (sign, verify, manifest, encrypt, decrypt, watch, bom, audit, review_code, fuzz_loader)
