@@ -217,7 +217,7 @@ def bom(  # noqa: PLR0913
     raise typer.Exit(run_bom(contents, card, made, out, requirements, time, serial))
 
 
-def fuzz_loader(  # noqa: PLR0913
+def fuzz_loader(
     model: Annotated[Path, typer.Argument(help="model file that the loader takes")],
     loader: Annotated[str, typer.Option(help="file.py:function, called with a path")],
     cases: Annotated[int, typer.Option(help="damaged copies", min=1)] = 1000,
