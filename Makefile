@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PEERS ?= .venv-peers
+PEERS_SCAN ?= .venv-peers-scan
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check docs bench peers clean
+.PHONY: demo test check docs bench peers peers-scan clean
 
 demo: $(VENV)/.ready          ## train, break, harden and judge a digit classifier
 	$(BIN)/holdfast demo
@@ -37,6 +38,14 @@ $(PEERS)/.ready: pyproject.toml constraints.txt
 	  adversarial-robustness-toolbox==1.20.1 adv-lib==0.2.8
 	touch $@
 
+peers-scan: $(PEERS_SCAN)/.ready   ## an environment with other scanners of model files
+
+$(PEERS_SCAN)/.ready:
+	$(PYTHON) -m venv $(PEERS_SCAN)
+	$(PEERS_SCAN)/bin/python -m pip install --quiet fickling==0.1.12 modelscan==0.8.8 \
+	  picklescan==1.0.5 modelaudit==0.2.54
+	touch $@
+
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable '.[audit,bom,dp,fair,tables,skops,signing,trees]'
@@ -51,4 +60,4 @@ $(VENV)/.ready-docs: $(VENV)/.ready-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PEERS) site .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(PEERS_SCAN) site .mypy_cache .ruff_cache .hypothesis

@@ -147,3 +147,30 @@ def test_the_scanner_answers_for_its_own_rules_only(tmp_path) -> None:
     (tmp_path / "m.pkl").write_bytes(EVIL)
     with pytest.raises(NotApplicable):
         list(RemoteCode().scan(tmp_path / "m.pkl"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("MLmodel", "flavors:\n  python_function:\n    loader_module: my_code.loader\n", "my_code"),
+        ("MLmodel", "flavors:\n  python_function:\n    code: my_code_folder\n", "my_code_folder"),
+        ("configuration.json", '{"plugins": ["evil_plugin"]}', "evil_plugin"),
+        ("configuration.json", '{"task": "x", "allow_remote": true}', "True"),
+    ],
+)  # fmt: skip
+def test_code_that_lies_beside_a_model_is_flagged(file, content, told) -> None:
+    scan = scan_bytes(content.encode(), file)
+    assert scan.verdict is Verdict.FLAGGED
+    assert any(told in issue.title for issue in scan.issues)
+
+
+def test_ordinary_mlflow_and_modelscope_files_are_clean_and_pointers_are_not_analysed() -> None:
+    fine = (
+        "flavors:\n  python_function:\n    loader_module: mlflow.sklearn\n    model_path: m.pkl\n"
+    )
+    assert scan_bytes(fine.encode(), "MLmodel").verdict is Verdict.CLEAN
+    assert (
+        scan_bytes(b'{"task": "x", "plugins": []}', "configuration.json").verdict is Verdict.CLEAN
+    )
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
+    assert scan_bytes(pointer, "model.bin").verdict is Verdict.UNREAD

@@ -50,6 +50,10 @@ _LIBRARIES = (
     "diffusers", "transformers", "onnxruntime", "optimum", "flax", "sentence_transformers",
     "k_diffusion", "peft", "timm", "stable_diffusion_pipeline",
 )  # fmt: skip
+_BESIDE = (
+    ("configuration.json", "plugins"), ("configuration.json", "allow_remote"), ("MLmodel", "code"),
+)  # fmt: skip
+"""Keys of ModelScope and MLflow that bring code which lies beside the file, or elsewhere."""
 _OFF = (False, None, "", "false", "False", "no", "off", "null")
 _CALLS = ("_target_", "__target__", "py/object", "py/function", "py/reduce", "py/type", "py/repr")
 
@@ -67,6 +71,10 @@ def review(reading: Reading, part: Part, document: object) -> None:
             _remote(reading, part, key, value)
         elif key == "trust_remote_code" and value not in _OFF:
             reading.report(part, TRUST, f"at {where}")
+        elif (part.called, key) in _BESIDE and value not in _OFF and value != []:
+            reading.report(part, REMOTE, f"the key {where}", None, show(str(value), 120))
+        elif isinstance(value, str) and key == "loader_module" and not value.startswith("mlflow."):
+            target(reading, part, value, f"at {where}, which MLflow imports")
         elif isinstance(value, str) and (key in _CALLS or (key == "type" and modules)):
             target(reading, part, value, f"at {where}")
         elif isinstance(value, str) and "chat_template" in (key, *path[-1:]):

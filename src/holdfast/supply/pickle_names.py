@@ -98,6 +98,12 @@ ALLOWED: dict[tuple[str, str], Role] = (
     | _under("numpy.polynomial.polynomial", "class", "Polynomial")
     | _under("numpy numpy.lib.polynomial numpy.lib._polynomial_impl", "class", "poly1d")
     | _under("numpy numpy.lib._function_base_impl numpy.lib.function_base", "built", "vectorize")
+    | _under(  # a dictionary whose items are also its attributes
+        "lightning_fabric.utilities.data lightning.fabric.utilities.data "
+        "lightning.pytorch.utilities.parsing pytorch_lightning.utilities.parsing",
+        "class",
+        "AttributeDict",
+    )
     | {("uuid", "UUID"): "class", ("argparse", "Namespace"): "class"}
     | {("types", "SimpleNamespace"): "class", ("array", "array"): "class"}
     | {("re", "_compile"): "call", ("array", "_array_reconstructor"): "call"}

@@ -25,6 +25,7 @@ from holdfast.supply.formats import (
     safetensors,
     savedmodel,
     sealed,
+    skops,
     tar,
     text,
     tflite,
@@ -48,7 +49,7 @@ class Format(Protocol):
 FORMATS: tuple[Format, ...] = (
     tflite, tar, zips, npy, safetensors, compressed,  # archives; those that another mark can hide
     gguf, sealed, hdf5, onnx, coreml, media, marks, msgpack,  # marks at the beginning
-    savedmodel, torch_export, keras, graph_text, json_text, xml_models, python_source, text,
+    skops, savedmodel, torch_export, keras, graph_text, json_text, xml_models, python_source, text,
     pickles,
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 import re
 
 from holdfast.core.record import Severity
-from holdfast.supply import templates
+from holdfast.supply import rules, templates
 from holdfast.supply.configs import PICKLED, review
 from holdfast.supply.formats import pickles
 from holdfast.supply.pickle_values import Exhausted, Malformed, show
@@ -19,6 +19,7 @@ SCRIPT = Rule(
 )  # fmt: skip
 _TAG = re.compile(r"!!python/[\w/]*:?([\w.]*)|tag:yaml\.org,2002:python/[\w/]*:?([\w.]*)")
 _PROGRAMS = (".sh", ".bat", ".cmd", ".ps1", ".js", ".pl", ".rb", ".lua", ".so", ".dll", ".pth")
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -38,6 +39,9 @@ def _decodes(head: bytes) -> bool:
 
 def read(reading: Reading, part: Part) -> bool:
     """All of it. A pickle of protocol 0 is text as well, so the pickle machine comes first."""
+    if part.head(len(_POINTER)) == _POINTER:
+        reading.report(part, rules.UNKNOWN, "a pointer of Git LFS; the file itself is elsewhere")
+        return True
     if pickles.read(reading, part):
         return True
     try:
@@ -50,7 +54,7 @@ def read(reading: Reading, part: Part) -> bool:
     for match in _TAG.finditer(text):
         name = match[1] or match[2]
         reading.report(part, PICKLED, "a tag of YAML", part.start, show(name or match[0]))
-    if part.suffix in YAML:
+    if part.suffix in YAML or part.called == "MLmodel":
         _yaml(reading, part, text)
     elif part.suffix in (".jinja", ".jinja2", ".j2"):
         templates.report(reading, part, "remote_code", text)

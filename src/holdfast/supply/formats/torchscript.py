@@ -26,6 +26,10 @@ LIBRARY = Rule(
     "torchscript_scan/unknown-callable", "The compiled code calls {subject} of another library",
     Severity.HIGH, _WEIGHTS,
 )  # fmt: skip
+PYTHON = Rule(
+    "torchscript_scan/python-callable", "The compiled code calls the Python function {subject}",
+    Severity.HIGH, _WEIGHTS,
+)  # fmt: skip
 UNCLEAR = Rule(
     "torchscript_scan/not-analysed", "The compiled code cannot be followed: {reason}",
     Severity.MEDIUM, _WEIGHTS, Verdict.UNREAD,
@@ -127,12 +131,26 @@ def _judge(told: list[Word]) -> Iterator[tuple[Rule, str, str, int]]:
     own = _methods(told), {a[1] for a, b in pairwise(told) if b[1] == ":"}
     for spot, (kind, word, at) in enumerate(told):
         before = told[spot - 1][1] if spot else ""
+        if word == "^" and _begins(told, spot):
+            yield (
+                PYTHON,
+                told[spot + 1][1],
+                "it is looked up in Python when the model is loaded",
+                at,
+            )
         if kind != "name":
             continue
         if before != ".":
             yield from ((*each, at) for each in _path_of(_path(told, spot), told, spot))
         elif word in _METHODS and not (_is_path(told, spot) or _is_own(told, spot, own)):
             yield FILES, f"aten::{word}", f"as a method of a value, it {_REACHES[word]}", at
+
+
+def _begins(told: list[Word], spot: int) -> bool:
+    """Whether the sign at `spot` begins an expression, and does not stand between two."""
+    kind, word, _ = told[spot - 1] if spot else ("sign", "", 0)
+    ends = (kind != "sign" and word not in ("return", "in", "and", "or", "not")) or word in ")]"
+    return spot + 1 < len(told) and told[spot + 1][0] == "name" and not (ends and word)
 
 
 def _path_of(path: list[str], told: list[Word], spot: int) -> Iterator[tuple[Rule, str, str]]:
