@@ -166,3 +166,14 @@ def test_the_scanner_and_the_command_agree(tmp_path) -> None:
     (tmp_path / "requirements.txt").unlink()
     with pytest.raises(NotApplicable):
         list(method.scan(tmp_path / "model.pt"))
+
+
+def test_the_command_says_file_and_line_of_every_doubt(tmp_path, capsys) -> None:
+    from holdfast.cli.auditing import run_audit
+
+    (tmp_path / "requirements.txt").write_text("torch==2.0.0\nrequests\n")
+    assert run_audit(tmp_path / "requirements.txt") == 1
+    told = capsys.readouterr().out
+    assert "requirements.txt, line 1" in told
+    assert "requirements.txt, line 2" in told
+    assert " , line" not in told

@@ -254,7 +254,7 @@ def show(
     page: Page = None,
 ) -> None:
     """What a method does and needs, or what a model file is made of."""
-    if Path(what).is_file():
+    if Path(what).suffix or Path(what).is_file():  # ids of methods have no dot
         from holdfast.cli.browsing import show_file
 
         show_file(Path(what), page)
