@@ -113,7 +113,7 @@ _CONTROL = re.compile(
 _BAD = re.compile(
     r"attack|success|error|false|loss|\bauc\b|area under the curve|\b[tf]pr\b|advantage|exposure|anomaly"
     r"|gap|difference|disparity|drop|leak|fooling|suspicious|copy|psnr|ssim|recovered|recognised|reached"
-    r"|refuted|abstained|changed|differently|time|uplift|\bepsilon\b|unsafe|not analysed|answered as",
+    r"|refuted|abstained|changed|differently|time|uplift|\bepsilon\b|unsafe|other findings|answered as",
     re.I,
 )
 _GOOD = re.compile(
