@@ -7,10 +7,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from holdfast.core.errors import InputError
+from holdfast.core.errors import InputError, NotApplicable
+from holdfast.core.record import Severity
 from holdfast.supply.difference import difference
 from holdfast.supply.drawing import draw
 from holdfast.supply.pages import difference_page, structure_page
+from holdfast.supply.scanners.structure_view import StructureView
 from holdfast.supply.structures import open_structure
 from holdfast.supply.structures.parts import statistics
 
@@ -197,3 +199,19 @@ def test_a_graph_with_a_cycle_or_too_many_operators_is_not_drawn(pair) -> None:
     assert draw(graph, {}) is not None
     graph.add_edge("act4", "mul0")
     assert draw(graph, {}) is None
+
+
+def test_the_scanner_tells_the_structure_and_numbers_that_no_training_leaves(tmp_path) -> None:
+    arrays = weights()
+    build(tmp_path / "a.onnx", arrays)
+    (told,) = StructureView().scan(tmp_path / "a.onnx")
+    assert told.severity is Severity.INFO
+    assert told.title == "ONNX: 5 tensors, 320 numbers, 10 operators"
+    assert "MatMul 5" in told.detail
+    arrays["w2"][1, 3] = np.nan
+    build(tmp_path / "b.onnx", arrays)
+    odd, _ = StructureView().scan(tmp_path / "b.onnx")
+    assert (odd.severity, odd.where) == (Severity.MEDIUM, "b.onnx!w2")
+    (tmp_path / "c.txt").write_text("hello")
+    with pytest.raises(NotApplicable):
+        list(StructureView().scan(tmp_path / "c.txt"))
