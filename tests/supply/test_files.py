@@ -116,3 +116,11 @@ def test_the_command_gives_the_same_json_everywhere(tmp_path, jobs) -> None:
     assert len(told) == 1
     files = {f["file"]: f["verdict"] for f in json.loads(told.pop())["files"]}
     assert files == {"m/bad.pkl": "flagged", "m/deep.zip": "flagged", "m/good.pkl": "clean"}
+
+
+def test_many_small_faults_do_not_crowd_out_the_one_that_counts() -> None:
+    members = {f"{i}.png": b"\x89PNG\r\n\x1a\n" for i in range(3000)} | {"z.pkl": EVIL}
+    scan = scan_bytes(zipped(members), "m.zip")
+    assert scan.verdict is Verdict.FLAGGED
+    assert scan.issues[0].rule.id == "pickle_scan/executing-callable"
+    assert len(scan.issues) < 500

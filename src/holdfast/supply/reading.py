@@ -1,5 +1,6 @@
 """One file while it is read: its parts, what was read of each, and what was found."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -9,8 +10,8 @@ from holdfast.supply import rules
 from holdfast.supply.pickle_values import Buffer, Exhausted, Malformed
 from holdfast.supply.rules import Issue, Rule, Verdict
 
-MANY = 2000
-"""Issues that are kept of one file: more tell nothing new, and a file can be made to have millions."""
+MANY = 200
+"""Issues of one rule that are kept: a file can be made to have millions, before the one that counts."""
 
 
 @dataclass
@@ -122,12 +123,14 @@ class Reading:
     pieces: list[Piece] = field(default_factory=list)
     others: int = 0
     opcodes: int = 0
+    _told: Counter[str] = field(default_factory=Counter)
 
     def report(
         self, part: Part, rule: Rule, reason: str, at: int | None = None, subject: str = ""
     ) -> None:
         """Write down what is wrong; `at` is a place in the part's data, by default its beginning."""
-        if len(self.issues) < MANY:
+        self._told[rule.id] += 1
+        if self._told[rule.id] <= MANY:
             offset = 0 if at is None else at - part.start
             self.issues.append(Issue(rule, self.file, part.name, offset, reason, subject))
 
