@@ -177,3 +177,12 @@ def test_the_command_says_file_and_line_of_every_doubt(tmp_path, capsys) -> None
     assert "requirements.txt, line 1" in told
     assert "requirements.txt, line 2" in told
     assert " , line" not in told
+
+
+def test_a_package_of_an_included_file_is_told_with_that_file(tmp_path, capsys) -> None:
+    from holdfast.cli.auditing import run_audit
+
+    (tmp_path / "requirements.txt").write_text("-r more.txt\n")
+    (tmp_path / "more.txt").write_text("torch==2.0.0\n")
+    assert run_audit(tmp_path / "requirements.txt") == 1
+    assert "more.txt, line 1. CVE-2025-32434" in " ".join(capsys.readouterr().out.split())

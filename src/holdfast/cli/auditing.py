@@ -3,7 +3,6 @@
 import json as json_
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from rich.padding import Padding
@@ -38,8 +37,6 @@ def run_audit(
         log.print("pip-audit asks the network about these packages")
         told = {d.subject for d in doubts if d.rule is advisories.LOADER_HOLE}
         doubts += [d for d in advisories.online(source) if d.subject not in told]
-    if source is not None and not folder:  # of an included file the name is known already
-        doubts = [replace(d, file=d.file or source.name) for d in doubts]
     doubts.sort(key=lambda d: (-d.rule.severity, d.file, d.line, d.subject, d.reason))
     if json is not None:
         _write(json, doubts)

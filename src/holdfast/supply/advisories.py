@@ -245,7 +245,13 @@ def _hits(package: Package, hole: Hole, loader: bool) -> Iterator[Doubt]:
         version = _version(package.version)
         if version is not None and hole.affected(version):
             rule = LOADER_HOLE if loader else KNOWN_HOLE
-            yield Doubt(rule, f"{package.name} {show(package.version, 40)}", told, package.line)
+            yield Doubt(
+                rule,
+                f"{package.name} {show(package.version, 40)}",
+                told,
+                package.line,
+                package.file,
+            )
         return
     try:
         wanted = SpecifierSet(package.specifier)
@@ -253,7 +259,7 @@ def _hits(package: Package, hole: Hole, loader: bool) -> Iterator[Doubt]:
         return
     edges = [_version(s.version.removesuffix(".*")) for s in wanted]
     if any(v is not None and v in wanted and hole.affected(v) for v in edges):
-        yield Doubt(MAY_BE, package.name, told, package.line)
+        yield Doubt(MAY_BE, package.name, told, package.line, package.file)
 
 
 def online(path: Path | None = None, timeout: float = 300) -> list[Doubt]:

@@ -126,6 +126,7 @@ class Package:
         name: normalised.
         version: None where several would do.
         line: of the requirements file; 0 of an environment.
+        file: name of the requirements file, "" of an environment.
         specifier: as written, "" for any.
     """
 
@@ -133,6 +134,7 @@ class Package:
     version: str | None
     line: int = 0
     specifier: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,8 +184,11 @@ def read(path: Path, depth: int = 0) -> Listing:
         found = _line(line, number) if option is None else _included(path, option[2], number, depth)
         packages += found.packages
         doubts += found.doubts
-    here = (replace(d, file=d.file or path.name) for d in doubts)
-    return Listing(tuple(packages), tuple(here))
+    # what an included file holds knows its own name already
+    return Listing(
+        tuple(replace(p, file=p.file or path.name) for p in packages),
+        tuple(replace(d, file=d.file or path.name) for d in doubts),
+    )
 
 
 def _included(path: Path, name: str, number: int, depth: int) -> Listing:
