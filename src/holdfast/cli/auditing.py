@@ -1,15 +1,13 @@
 """`audit`: known vulnerabilities, odd names and loose ends of a requirements file or environment."""
 
 import json as json_
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.padding import Padding
 from rich.text import Text
 
-from holdfast.cli.console import log, out
-from holdfast.cli.scanning import COLOURS
+from holdfast.cli.console import COLOURS, log, out, write
 from holdfast.core.record import Severity
 from holdfast.supply import advisories, requirements
 from holdfast.supply.requirements import Doubt
@@ -70,10 +68,4 @@ def _write(target: Path, doubts: list[Doubt]) -> None:
         }
         for d in doubts
     ]  # fmt: skip
-    text = json_.dumps(nodes, indent=1) + "\n"
-    if target == Path("-"):
-        sys.stdout.write(text)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    log.print(f"wrote {target}")
+    write(target, json_.dumps(nodes, indent=1) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.cli.console import log, out
+from holdfast.cli.console import out, write
 from holdfast.supply.difference import SHORT, Difference, difference
 from holdfast.supply.pickle_values import show as safe
 from holdfast.supply.structures import open_structure
@@ -36,7 +36,7 @@ def show_file(path: Path, page: Path | None) -> None:
     if page is not None:
         from holdfast.supply.pages import structure_page
 
-        _write(page, structure_page(model))
+        write(page, structure_page(model))
 
 
 def diff_files(first: Path, second: Path, page: Path | None) -> int:
@@ -50,14 +50,8 @@ def diff_files(first: Path, second: Path, page: Path | None) -> int:
     if page is not None:
         from holdfast.supply.pages import difference_page
 
-        _write(page, difference_page(before, after, found))
+        write(page, difference_page(before, after, found))
     return int(not found.same)
-
-
-def _write(page: Path, text: str) -> None:
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text, encoding="utf-8")
-    log.print(f"wrote {page}")
 
 
 def _head(model: Structure) -> Text:

@@ -1,7 +1,9 @@
 """What the terminal shows: tables, progress with the time left, one-line errors."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +18,7 @@ from rich.table import Table
 
 from holdfast.core.assessment import Assessment
 from holdfast.core.policy import Decision
-from holdfast.core.record import Measurement, Status
+from holdfast.core.record import Measurement, Severity, Status
 
 out = Console(highlight=False)
 log = Console(stderr=True, highlight=False)
@@ -28,6 +30,20 @@ MARKS = {
     Status.NOT_APPLICABLE: "[dim]not applicable[/]",
     Status.ERROR: "[bold red]error[/]",
 }
+
+
+COLOURS = {Severity.CRITICAL: "bold red", Severity.HIGH: "red", Severity.MEDIUM: "yellow"}
+"""Of severities that count; the others are dim."""
+
+
+def write(target: Path, text: str) -> None:
+    """Write a file, its folders with it, and say so; `-` is the standard output."""
+    if target == Path("-"):
+        sys.stdout.write(text)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    log.print(f"wrote {target}")
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """`review-code`: what is odd in training scripts, line by line, without running them."""
 
 import json as json_
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ from typing import Any
 from rich.padding import Padding
 from rich.text import Text
 
-from holdfast.cli.console import log, out
-from holdfast.cli.scanning import COLOURS
+from holdfast.cli.console import COLOURS, out, write
 from holdfast.core.record import Finding, Severity
 from holdfast.supply.training_code import Review, review_file, scripts
 
@@ -25,7 +23,7 @@ def run_review_code(paths: Sequence[Path], json: Path | None = None, every: bool
     """
     reviews = [review_file(path, name) for path, name in scripts(paths)]
     if json is not None:
-        _write(json, json_.dumps([_node(each) for each in reviews], indent=1) + "\n")
+        write(json, json_.dumps([_node(each) for each in reviews], indent=1) + "\n")
     if json != Path("-"):
         for each in reviews:
             for line in _lines(each, every):
@@ -75,12 +73,3 @@ def _summary(reviews: Sequence[Review]) -> Text:
     odd = sum(each.worst >= Severity.MEDIUM for each in reviews)
     files = f"{len(reviews)} script{'' if len(reviews) == 1 else 's'}"
     return Text(f"{files}, {odd} to review. Each file was read by itself; nothing was run.", "dim")
-
-
-def _write(target: Path, text: str) -> None:
-    if target == Path("-"):
-        sys.stdout.write(text)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    log.print(f"wrote {target}")

@@ -1,6 +1,5 @@
 """`scan`: what is in model files, without loading them."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,12 +9,11 @@ from pathlib import Path
 from rich.padding import Padding
 from rich.text import Text
 
-from holdfast.cli.console import log, out, progress
+from holdfast.cli.console import COLOURS, out, progress, write
 from holdfast.core.record import Severity
 from holdfast.supply.files import Scan, scan_file, walk
 from holdfast.supply.rules import VERSION, Issue, Verdict
 
-COLOURS = {Severity.CRITICAL: "bold red", Severity.HIGH: "red", Severity.MEDIUM: "yellow"}
 VERDICTS = {
     Verdict.CLEAN: "green", Verdict.FLAGGED: "bold red", Verdict.MALFORMED: "red",
     Verdict.UNREAD: "yellow",
@@ -33,7 +31,7 @@ def run(paths: Sequence[Path], json: Path | None, sarif: Path | None, jobs: int)
 
         for target, render in ((json, as_json), (sarif, as_sarif)):
             if target is not None:
-                _write(target, render(scans))
+                write(target, render(scans))
     if Path("-") not in (json, sarif):
         for scan in scans:
             for line in _lines(scan):
@@ -76,15 +74,6 @@ def _scans(files: Sequence[tuple[Path, str]], jobs: int) -> Iterator[Scan]:
         for scan in found:
             bar.advance(task)
             yield scan
-
-
-def _write(target: Path, text: str) -> None:
-    if target == Path("-"):
-        sys.stdout.write(text)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    log.print(f"wrote {target}")
 
 
 def _lines(scan: Scan) -> Iterator[Text | Padding]:
