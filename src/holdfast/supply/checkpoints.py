@@ -64,6 +64,12 @@ class View:
         return prod(self.size) * self.width
 
     @property
+    def needs(self) -> int:
+        """Bytes from the beginning of its storage to the end of its last number."""
+        last = sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
+        return (self.offset + last + 1) * self.width if self.bytes else 0
+
+    @property
     def plain(self) -> bool:
         """Whether its numbers lie one after the other."""
         step = 1

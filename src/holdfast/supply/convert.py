@@ -161,9 +161,7 @@ def _reach(walk: Contents, checkpoint: Checkpoint, room: int) -> None:
     """
     for name, view in walk.tensors.items():
         _, start, end = checkpoint.storages.get(view.storage, (b"", 0, -1))
-        last = sum((n - 1) * step for n, step in zip(view.size, view.stride, strict=True))
-        need = (view.offset + last + 1) * view.width if view.bytes else 0
-        if end < start or need > end - start:
+        if end < start or view.needs > end - start:
             raise InputError(
                 "tensors whose numbers are in the file", got=f"{show(name)}, which reaches beyond them",
                 fix="get the file again from its source",

@@ -11,7 +11,7 @@ from holdfast.core.errors import InputError
 from holdfast.supply.checkpoints import View, contents, open_checkpoint
 from holdfast.supply.pickle_values import Buffer, Exhausted, Malformed
 from holdfast.supply.structures.parts import Array, Structure, Tensor
-from holdfast.supply.structures.safetensors import DTYPES
+from holdfast.supply.structures.safetensors import DTYPES, numbers
 
 
 def open_(path: Path) -> Structure | None:
@@ -42,16 +42,11 @@ def open_(path: Path) -> Structure | None:
     for name, view in found.tensors.items():
         place = opened.storages.get(view.storage)
         load: Callable[[], Array] | None = None
-        if view.kind in DTYPES and place is not None and _fits(view, place[2] - place[1]):
+        if view.kind in DTYPES and place is not None and 0 <= view.needs <= place[2] - place[1]:
             load = partial(_load, view, place[0], place[1])
         tensors[name] = Tensor(name, view.kind, view.size, load)
     texts = {key: str(value) for key, value in found.texts.items()}
     return Structure(path.name, "torch checkpoint", tensors, metadata=texts)
-
-
-def _fits(view: View, room: int) -> bool:
-    last = sum((n - 1) * step for n, step in zip(view.size, view.stride, strict=True))
-    return not view.bytes or 0 <= (view.offset + last + 1) * view.width <= room
 
 
 def _load(view: View, data: Buffer, start: int) -> Array:
@@ -60,6 +55,4 @@ def _load(view: View, data: Buffer, start: int) -> Array:
     strides = tuple(step * view.width for step in view.stride)
     first = start + view.offset * view.width
     values: Array = np.ndarray(view.size, DTYPES[view.kind], data, first, strides)
-    if view.kind == "BF16":  # the upper half of a float32
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.copy()
+    return numbers(values, view.kind).copy()

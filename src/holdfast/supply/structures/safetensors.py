@@ -65,6 +65,11 @@ def _load(path: Path, kind: str, shape: tuple[int, ...], at: int) -> Array:
     if 0 in shape:
         return np.zeros(shape, DTYPES[kind])
     values: Array = np.memmap(path, DTYPES[kind], "r", at, shape)
-    if kind == "BF16":  # the upper half of a float32
+    return numbers(values, kind)
+
+
+def numbers(values: Array, kind: str) -> Array:
+    """What the stored values mean: BF16 is the upper half of a float32, which NumPy does not have."""
+    if kind == "BF16":
         return (np.asarray(values, np.uint32) << 16).view(np.float32)
     return np.asarray(values)
