@@ -8,25 +8,7 @@ from typing import Any
 
 from benchmarks.corpus import LIE, LOAD, NEEDS, REACH, Sample, zipped
 from tests.supply.bypasses import EVIL
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 127:
-        out, value = out + bytes([value & 127 | 128]), value >> 7
-    return out + bytes([value])
-
-
-def message(*given: tuple[int, object]) -> bytes:
-    """A protocol buffer of (field, value): numbers as varints, texts and bytes with their length."""
-    out = b""
-    for field, value in given:
-        if isinstance(value, int):
-            out += varint(field << 3) + varint(value)
-        else:
-            raw = value.encode() if isinstance(value, str) else bytes(value)  # type: ignore[call-overload]
-            out += varint(field << 3 | 2) + varint(len(raw)) + raw
-    return out
+from tests.supply.protobuf import message
 
 
 def node(name: str, op: str, *inputs: str, **settings: bytes) -> bytes:

@@ -10,22 +10,12 @@ import pytest
 from holdfast.supply.files import Scan, scan_bytes
 from holdfast.supply.rules import Verdict
 from tests.supply.bypasses import EVIL
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
+from tests.supply.protobuf import message
 
 
 def f(number: int, content: bytes | str | int) -> bytes:
     """A field: of a number, of bytes or of text."""
-    if isinstance(content, int):
-        return varint(number << 3) + varint(content)
-    raw = content.encode() if isinstance(content, str) else content
-    return varint(number << 3 | 2) + varint(len(raw)) + raw
+    return message((number, content))
 
 
 def model(kind: int, content: bytes, **told: str) -> bytes:

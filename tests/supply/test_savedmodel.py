@@ -13,25 +13,7 @@ from holdfast.supply.files import scan_bytes
 from holdfast.supply.rules import Verdict
 from holdfast.supply.scanners.savedmodel_scan import SavedModelScan
 from tests.supply.bypasses import EVIL, zipped
-
-
-def number(value: int) -> bytes:
-    out = b""
-    while value > 127:
-        out, value = out + bytes([value & 127 | 128]), value >> 7
-    return out + bytes([value])
-
-
-def message(*given: tuple[int, object]) -> bytes:
-    """A message of (field, value): numbers as varints, texts and bytes as they are."""
-    out = b""
-    for field, value in given:
-        if isinstance(value, int):
-            out += number(field << 3) + number(value)
-        else:
-            raw = value.encode() if isinstance(value, str) else bytes(value)
-            out += number(field << 3 | 2) + number(len(raw)) + raw
-    return out
+from tests.supply.protobuf import message
 
 
 def node(name, op, *inputs, **settings) -> bytes:
